@@ -1,0 +1,1 @@
+//! The MQTT connection and its in-memory double.

@@ -1,0 +1,1 @@
+//! Topics and payloads between fleet and device.

@@ -1,0 +1,1 @@
+//! The device's store: slots, journal, chunk index.

@@ -1,0 +1,1 @@
+//! The file that travels: manifest, index, chunks, pack and open.

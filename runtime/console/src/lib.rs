@@ -1,0 +1,1 @@
+//! What every program prints: exit codes, JSON, errors, progress, logging.

@@ -1,0 +1,1 @@
+//! The default engine: integer regions on own kernels, tract for the rest.

@@ -1,0 +1,1 @@
+//! Integer kernels whose scalar form is the definition.

@@ -1,0 +1,1 @@
+//! Element types, shapes, owned tensors, quantization parameters and comparison.

@@ -1,0 +1,1 @@
+//! Keys, signatures, DSSE envelopes and the TUF client workflow, without I/O or a clock.

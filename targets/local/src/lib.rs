@@ -1,0 +1,1 @@
+//! The quickstart: the whole system on this machine.

@@ -1,0 +1,1 @@
+//! A typed description of a device.
