@@ -1,0 +1,1 @@
+//! A test engine with two named inputs, a dynamic batch and state.
