@@ -2,11 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Access, Append, ReadAt, WriteAt, folder_of};
 use crate::{DiskError, free_bytes, sync_folder};
+
+/// The unit of `st_blocks`, whatever the file system's own block is.
+const BLOCK_BYTES: u64 = 512;
 
 /// A file open for positioned reads from several threads.
 #[derive(Debug)]
@@ -150,21 +153,29 @@ impl WriteFile {
         self.file.set_len(bytes).map_err(|error| DiskError::from_io(&self.path, "resize", error, || bytes))
     }
 
-    /// Takes room for `bytes` now; [`DiskError::NoSpace`] says how much is missing.
+    /// Takes room for `bytes` now; [`DiskError::NoSpace`] says how much is missing, and then nothing is taken.
     pub fn reserve(&self, bytes: u64) -> Result<(), DiskError> {
         if bytes == 0 {
             return Ok(());
         }
+        let before = self.file.metadata().map_err(|error| DiskError::from_io(&self.path, "inspect", error, || 0))?;
+        let taken = before.blocks().saturating_mul(BLOCK_BYTES);
         let free = free_bytes(&self.path)?;
-        let lacked = || bytes.saturating_sub(free);
+        let missing_bytes = bytes.saturating_sub(taken).saturating_sub(free);
+        // Looked at first: ext4 takes all there is before it says that it is not enough.
+        if missing_bytes > 0 {
+            return Err(DiskError::NoSpace { path: self.path.clone(), missing_bytes });
+        }
         match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(()),
-            // The file system cannot reserve: the best left is to look, and not to promise.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) if free >= bytes => self.set_len(bytes),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                Err(DiskError::NoSpace { path: self.path.clone(), missing_bytes: lacked() })
+            // The file system cannot reserve: the look above is the best there is.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.set_len(bytes.max(before.len())),
+            Err(error) => {
+                // Give back what was taken before it failed.
+                let _ = self.file.set_len(before.len());
+                let error = error.into();
+                Err(DiskError::from_io(&self.path, "reserve room for", error, || 1))
             }
-            Err(error) => Err(DiskError::from_io(&self.path, "reserve room for", error.into(), lacked)),
         }
     }
 
