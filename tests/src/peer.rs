@@ -1,0 +1,148 @@
+//! Real peers: programs that others wrote, which the tests talk to.
+//!
+//! `.ci/run` installs them. Elsewhere a test whose peer is missing says so on standard error, with the count of
+//! such tests so far, and returns; under `CI=true` a missing peer fails the test.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The interpreter that has the packages of `tests/peers/requirements.txt`.
+const PYTHON_ENV: &str = "CASK_TEST_PYTHON";
+
+/// The longest that a peer may take to listen.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+static SKIPPED: AtomicU32 = AtomicU32::new(0);
+
+/// Says that `test` is skipped because of `reason`; a failure where nothing may be skipped.
+pub fn skip(test: &str, reason: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {reason}, and CI=true allows no skipped test");
+    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    // Written past the test harness's capture, so that it is seen when the test passes.
+    let _ = writeln!(std::io::stderr(), "skipped ({count} so far): {test}: {reason}");
+}
+
+/// The Python interpreter with the peers' packages, or a skip.
+pub fn python(test: &str) -> Option<PathBuf> {
+    let found = std::env::var_os(PYTHON_ENV).map(PathBuf::from);
+    if found.is_none() {
+        skip(test, "no Python peers: set CASK_TEST_PYTHON to an interpreter with tests/peers/requirements.txt");
+    }
+    found
+}
+
+/// Runs a script of `tests/peers` and returns its output; panics with its errors unless it ends with 0.
+pub fn run_python(python: &Path, script: &str, arguments: &[&str]) -> Output {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(script);
+    let output = Command::new(python).arg(&path).args(arguments).output().expect("the interpreter starts");
+    assert!(
+        output.status.success(),
+        "{script} {arguments:?} ended with {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A mosquitto on a free loopback port; ends when dropped.
+#[derive(Debug)]
+pub struct Mosquitto {
+    child: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+/// Certificates for a listener that demands one from every client.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The authority that signed every client, PEM.
+    pub ca_pem: String,
+    /// The broker's own certificate, PEM.
+    pub certificate_pem: String,
+    /// Its private key, PEM.
+    pub key_pem: String,
+}
+
+impl Mosquitto {
+    /// Starts a broker, with client certificates where `tls` is given; `None` (a skip) where mosquitto is not installed.
+    pub fn start(test: &str, tls: Option<&Tls>) -> Option<Self> {
+        let Some(program) = mosquitto_program() else {
+            skip(test, "mosquitto is not installed");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = free_port();
+        let mut child = start_broker(&program, folder.path(), port, tls);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        wait_for_listener(address, &mut child);
+        Some(Mosquitto { child, address, _folder: folder })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn mosquitto_program() -> Option<PathBuf> {
+    let in_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    in_path.chain(["/usr/sbin".into()]).map(|folder: PathBuf| folder.join("mosquitto")).find(|file| file.is_file())
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+fn start_broker(program: &Path, folder: &Path, port: u16, tls: Option<&Tls>) -> Child {
+    let mut lines = format!("listener {port} 127.0.0.1\npersistence false\nallow_anonymous true\nmax_packet_size 65536\n");
+    if let Some(tls) = tls {
+        for (key, file, text) in [
+            ("cafile", "ca.pem", &tls.ca_pem),
+            ("certfile", "broker.pem", &tls.certificate_pem),
+            ("keyfile", "broker.key", &tls.key_pem),
+        ] {
+            let path = folder.join(file);
+            std::fs::write(&path, text).expect("a file in a temporary folder");
+            lines.push_str(&format!("{key} {}\n", path.display()));
+        }
+        lines.push_str("require_certificate true\nuse_identity_as_username true\n");
+    }
+    // Started as root, mosquitto would become a user that cannot read the key.
+    if rustix::process::geteuid().is_root() {
+        lines.push_str("user root\n");
+    }
+    let configuration = folder.join("mosquitto.conf");
+    std::fs::write(&configuration, lines).expect("a file in a temporary folder");
+    let log = std::fs::File::create(folder.join("log")).expect("a file in a temporary folder");
+    Command::new(program)
+        .arg("-c")
+        .arg(&configuration)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("mosquitto starts")
+}
+
+fn wait_for_listener(address: SocketAddr, child: &mut Child) {
+    let start = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(child.try_wait().expect("a child can be asked").is_none(), "mosquitto ended at once");
+        assert!(start.elapsed() < START_LIMIT, "mosquitto does not listen on {address}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
