@@ -1,5 +1,7 @@
 //! The program `edge-agent`: keeps a device's models current and answers for them, with or without a network.
 
+pub mod machine;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
