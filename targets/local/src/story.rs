@@ -97,7 +97,7 @@ impl<'a> Story<'a> {
 
     /// What a run folder holds, checked: golden inputs never come from the test images.
     fn version(&self, run: &Path) -> Result<Version> {
-        let forge = Forge::open(&self.stage.layout, run)?;
+        let forge = Forge::open(&self.stage.layout, run, self.stage.programs.passphrase())?;
         let samples = Samples::read(run, forge.input_name())?;
         let golden = forge.golden_inputs();
         let shared = (0..samples.len()).filter(|image| golden.contains(samples.input(*image))).count();
@@ -172,7 +172,7 @@ impl<'a> Story<'a> {
     /// Returns the digest that is active after the last control, and the highest sequence.
     fn attacks(&mut self, first: &Version) -> Result<Digest> {
         let entry = self.entry()?;
-        let forge = Forge::open(&self.stage.layout, &self.stage.layout.run("run"))?;
+        let forge = Forge::open(&self.stage.layout, &self.stage.layout.run("run"), self.stage.programs.passphrase())?;
         let topic = entry.topic(&format!("channel/{CHANNEL}/deployment"));
         let first_deployment = entry.connect()?.retained(&topic)?;
         let sequence = self.stage.fleet(&["rollout", "status", "--channel", CHANNEL])?["sequence"]
