@@ -31,10 +31,7 @@ impl Digest {
 
     /// Starts a digest over bytes that arrive in pieces.
     pub fn stream() -> DigestStream {
-        DigestStream {
-            hasher: Sha256::new(),
-            bytes: 0,
-        }
+        DigestStream { hasher: Sha256::new(), bytes: 0 }
     }
 
     /// The first 12 hexadecimal characters, for people; never for comparison.
@@ -95,11 +92,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse_lowercase_hex(text).map(Self).ok_or_else(|| DigestError {
-            found: format!(
-                "{} bytes: {:?}",
-                text.len(),
-                text.chars().take(FOUND_CHARACTERS_MAX).collect::<String>()
-            ),
+            found: format!("{} bytes: {:?}", text.len(), text.chars().take(FOUND_CHARACTERS_MAX).collect::<String>()),
         })
     }
 }
