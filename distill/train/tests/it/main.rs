@@ -1,0 +1,6 @@
+//! Training through the public interface.
+
+mod families;
+mod refusals;
+mod support;
+mod training;
