@@ -3,3 +3,4 @@
 
 mod layering;
 mod pages;
+mod stories;

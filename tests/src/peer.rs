@@ -49,50 +49,53 @@ pub fn run_python(python: &Path, script: &str, arguments: &[&str]) -> Output {
     output
 }
 
-/// A mosquitto on a free loopback port; ends when dropped.
+/// A mosquitto on one loopback port that can be killed and started again; it ends when dropped.
 #[derive(Debug)]
 pub struct Mosquitto {
-    child: Child,
+    program: PathBuf,
     address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-/// Certificates for a listener that demands one from every client.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// The authority that signed every client, PEM.
-    pub ca_pem: String,
-    /// The broker's own certificate, PEM.
-    pub certificate_pem: String,
-    /// Its private key, PEM.
-    pub key_pem: String,
+    child: Option<Child>,
+    folder: tempfile::TempDir,
 }
 
 impl Mosquitto {
-    /// Starts a broker, with client certificates where `tls` is given; `None` (a skip) where mosquitto is not installed.
-    pub fn start(test: &str, tls: Option<&Tls>) -> Option<Self> {
+    /// A broker that does not run yet; `None` (a skip) where mosquitto is not installed.
+    pub fn find(test: &str) -> Option<Self> {
         let Some(program) = mosquitto_program() else {
             skip(test, "mosquitto is not installed");
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = free_port();
-        let mut child = start_broker(&program, folder.path(), port, tls);
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        wait_for_listener(address, &mut child);
-        Some(Mosquitto { child, address, _folder: folder })
+        Some(Mosquitto { program, address: SocketAddr::from(([127, 0, 0, 1], free_port())), child: None, folder })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Starts it. With `certificates`, a folder with `ca.pem`, `broker.pem` and `broker.key`, every client must show a
+    /// certificate.
+    pub fn start(&mut self, certificates: Option<&Path>) {
+        let port = self.address.port();
+        let mut child = start_broker(&self.program, self.folder.path(), port, certificates);
+        wait_for_listener(self.address, &mut child);
+        self.child = Some(child);
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both calls fail only when it has already ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Drop for Mosquitto {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
@@ -107,17 +110,11 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("a bound listener has an address").port()
 }
 
-fn start_broker(program: &Path, folder: &Path, port: u16, tls: Option<&Tls>) -> Child {
+fn start_broker(program: &Path, folder: &Path, port: u16, certificates: Option<&Path>) -> Child {
     let mut lines = format!("listener {port} 127.0.0.1\npersistence false\nallow_anonymous true\nmax_packet_size 65536\n");
-    if let Some(tls) = tls {
-        for (key, file, text) in [
-            ("cafile", "ca.pem", &tls.ca_pem),
-            ("certfile", "broker.pem", &tls.certificate_pem),
-            ("keyfile", "broker.key", &tls.key_pem),
-        ] {
-            let path = folder.join(file);
-            std::fs::write(&path, text).expect("a file in a temporary folder");
-            lines.push_str(&format!("{key} {}\n", path.display()));
+    if let Some(certificates) = certificates {
+        for (key, file) in [("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key")] {
+            lines.push_str(&format!("{key} {}\n", certificates.join(file).display()));
         }
         lines.push_str("require_certificate true\nuse_identity_as_username true\n");
     }

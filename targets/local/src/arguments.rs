@@ -69,7 +69,7 @@ fn quickstart(arguments: &Arguments) -> Result<ExitCode> {
 fn work_folder(arguments: &Arguments) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
     match &arguments.dir {
         Some(folder) => {
-            let occupied = runtime_disk::exists(folder) && !runtime_disk::list(folder, 1_000)?.is_empty();
+            let occupied = runtime_disk::exists(folder)? && !runtime_disk::list(folder, 1_000)?.is_empty();
             if occupied {
                 return Err(Failure::usage(format!("the folder {} is not empty", folder.display()))
                     .with_hint("name another one with --dir, or remove it")

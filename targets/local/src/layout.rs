@@ -28,6 +28,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// A folder that was laid out before.
+    pub fn open(root: &Path) -> Self {
+        Layout { root: root.to_owned() }
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root

@@ -34,15 +34,24 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const STATE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Which broker the story runs over.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Broker {
     /// The one that `fleet serve` carries.
     Embedded,
-    /// Somebody else's, at this URL; the story does not start or stop it.
-    External {
-        /// `mqtts://HOST:PORT`.
-        url: String,
-    },
+    /// Somebody else's.
+    Outside(Box<dyn OutsideBroker>),
+}
+
+/// A broker that is not part of the programs, and that the story starts and kills.
+pub trait OutsideBroker: std::fmt::Debug {
+    /// Where it listens: `mqtts://HOST:PORT`, the same after each start.
+    fn url(&self) -> String;
+
+    /// Starts it with the certificates in `folder`: `ca.pem`, `broker.pem`, `broker.key`.
+    fn start(&mut self, folder: &Path) -> Result<()>;
+
+    /// Kills it.
+    fn kill(&mut self) -> Result<()>;
 }
 
 /// One device.
@@ -104,8 +113,11 @@ impl Stage {
         let folder = self.layout.fleet();
         let ready_file = folder.join("serve.json");
         let mut arguments = vec!["--dir".into(), folder.into_os_string(), "serve".into()];
-        if let Broker::External { url } = &self.broker {
-            arguments.extend(["--broker".into(), url.into()]);
+        if let Broker::Outside(_) = &self.broker {
+            let certificates = self.broker_certificates()?;
+            let Broker::Outside(broker) = &mut self.broker else { unreachable!("matched above") };
+            broker.start(&certificates)?;
+            arguments.extend(["--broker".into(), broker.url().into()]);
         }
         let mut daemon = self.programs.daemon("fleet", arguments, &self.layout.log("fleet"))?;
         let id = u64::from(daemon.id());
@@ -114,9 +126,22 @@ impl Stage {
         Ok(())
     }
 
-    /// Kills the controller, and with it the embedded broker.
+    /// The broker's certificate, issued by the fleet's own authority at the first call.
+    fn broker_certificates(&self) -> Result<PathBuf> {
+        let folder = self.layout.root().join("broker");
+        if !runtime_disk::exists(&folder)? {
+            self.fleet(&["broker", "certificate", "--host", "127.0.0.1", "--out", path_text(&folder)?])?;
+        }
+        Ok(folder)
+    }
+
+    /// Kills the controller and the broker.
     pub fn kill_controller(&mut self) -> Result<()> {
-        self.serve.take().context("the controller does not run")?.kill()
+        self.serve.take().context("the controller does not run")?.kill()?;
+        match &mut self.broker {
+            Broker::Embedded => Ok(()),
+            Broker::Outside(broker) => broker.kill(),
+        }
     }
 
     /// Enrols every device and starts its agent.

@@ -30,9 +30,12 @@ pub struct Story<'a> {
 }
 
 /// A version of the model that `distill` made.
-struct Version {
-    samples: Samples,
-    digest: Digest,
+#[derive(Debug)]
+pub struct Version {
+    /// The test images with its answers.
+    pub samples: Samples,
+    /// The digest of its manifest.
+    pub digest: Digest,
 }
 
 impl<'a> Story<'a> {
@@ -60,13 +63,15 @@ impl<'a> Story<'a> {
         self.console.note(&format!("[{:5.1} s] {text}", self.start.elapsed().as_secs_f64()));
     }
 
-    fn make_keys(&mut self) -> Result<()> {
+    /// Step 0: the fleet's keys.
+    pub fn make_keys(&mut self) -> Result<()> {
         self.say("keys: root, release and deploy, encrypted at rest");
         self.stage.fleet(&["keys", "new"])?;
         Ok(())
     }
 
-    fn distill_first(&mut self) -> Result<Version> {
+    /// Step 1: version 1 of the model, with its figures in the report.
+    pub fn distill_first(&mut self) -> Result<Version> {
         self.say("distill: a teacher CNN, a small student taught by it, int8 within its budget, sealed and signed");
         let metrics = self.distill("run", &[])?;
         let number = |key: &str| metrics[key].as_f64().with_context(|| format!("metrics.json has no {key}"));
@@ -96,7 +101,7 @@ impl<'a> Story<'a> {
     }
 
     /// What a run folder holds, checked: golden inputs never come from the test images.
-    fn version(&self, run: &Path) -> Result<Version> {
+    pub fn version(&self, run: &Path) -> Result<Version> {
         let forge = Forge::open(&self.stage.layout, run, self.stage.programs.passphrase())?;
         let samples = Samples::read(run, forge.input_name())?;
         let golden = forge.golden_inputs();
@@ -105,7 +110,8 @@ impl<'a> Story<'a> {
         Ok(Version { samples, digest: forge.digest() })
     }
 
-    fn enrol_devices(&mut self) -> Result<()> {
+    /// Step 2: the controller and the devices.
+    pub fn enrol_devices(&mut self) -> Result<()> {
         self.say("fleet serve: a broker on loopback, TLS, every client with its certificate");
         self.stage.start_controller()?;
         self.stage.start_devices()?;
@@ -121,7 +127,8 @@ impl<'a> Story<'a> {
         Entry::steal(&self.stage.layout.root().join("agents").join(format!("{name}.enrolment.json")))
     }
 
-    fn first_rollout(&mut self, first: &Version) -> Result<()> {
+    /// Step 3: version 1 on every device.
+    pub fn first_rollout(&mut self, first: &Version) -> Result<()> {
         let artifact = self.stage.layout.run("run").join("digits.cask");
         self.stage.fleet(&["artifact", "push", path_text(&artifact)?])?;
         self.stage.fleet(&["rollout", "start", &format!("{MODEL}@{}", first.digest), "--channel", CHANNEL])?;
@@ -131,7 +138,8 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    fn compare_answers(&mut self, first: &Version) -> Result<()> {
+    /// Step 4: every answer of every device against the saved bytes.
+    pub fn compare_answers(&mut self, first: &Version) -> Result<()> {
         let answers = self.stage.ask_all(&first.samples, &first.digest.to_string())?;
         self.report.answers_equal = answers.equal;
         self.report.answers_total = answers.total;
@@ -150,7 +158,8 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    fn outage(&mut self, first: &Version) -> Result<()> {
+    /// Step 5: broker and controller killed, then one agent; all come back at the end.
+    pub fn outage(&mut self, first: &Version) -> Result<()> {
         let digest = first.digest.to_string();
         self.stage.kill_controller()?;
         let offline = self.stage.ask_all(&first.samples, &digest)?;
@@ -169,8 +178,8 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Returns the digest that is active after the last control, and the highest sequence.
-    fn attacks(&mut self, first: &Version) -> Result<Digest> {
+    /// Step 6: five attacks; returns the digest that is active after the last control.
+    pub fn attacks(&mut self, first: &Version) -> Result<Digest> {
         let entry = self.entry()?;
         let forge = Forge::open(&self.stage.layout, &self.stage.layout.run("run"), self.stage.programs.passphrase())?;
         let topic = entry.topic(&format!("channel/{CHANNEL}/deployment"));
@@ -189,7 +198,8 @@ impl<'a> Story<'a> {
         Ok(attacks.active)
     }
 
-    fn second_version(&mut self, first: &Version, before: Digest) -> Result<()> {
+    /// The end: version 2 everywhere, and back to `before`.
+    pub fn second_version(&mut self, first: &Version, before: Digest) -> Result<()> {
         self.say("version 2: the student trained again");
         self.distill("run-2", &["seed=2", "artifact.version=2.0.0", "artifact.number=100"])?;
         let run = self.stage.layout.run("run-2");
