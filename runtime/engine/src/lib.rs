@@ -7,7 +7,9 @@
 
 mod coverage;
 mod error;
+mod guard;
 mod options;
+mod states;
 mod validate;
 
 #[cfg(any(test, feature = "testing"))]
@@ -19,7 +21,9 @@ use runtime_tensor::{NamedTensor, TensorSpec};
 
 pub use coverage::{Coverage, LeftOut, NumericsClass};
 pub use error::EngineError;
+pub use guard::catch_panic;
 pub use options::LoadOptions;
+pub use states::{StateLink, with_states};
 pub use validate::{check_deadline, check_inputs, check_wanted};
 
 /// A way to run models: a CPU engine, ONNX Runtime, a GPU.

@@ -29,7 +29,7 @@ impl Tolerance {
 }
 
 /// The first place where two tensors differ, and how many places do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Row-major position of the first difference; 0 when type or shape differ.
     pub index: usize,
