@@ -94,7 +94,8 @@ impl TrustState {
             Some(last) if found < last => Err(refuse_deployment(
                 Reason::SequenceReplay,
                 format!(
-                    "it has sequence {found}, {last} was already accepted; somebody is replaying an old deployment: to go back, publish a new one"
+                    "it has sequence {found}, {last} was already accepted; somebody is replaying an old \
+                     deployment: to go back, publish a new one"
                 ),
             )),
             Some(last) if found == last => Err(refuse_deployment(

@@ -64,7 +64,8 @@ impl Deployment {
                 Step::Deployment,
                 Reason::UnsupportedVersion,
                 format!(
-                    "trust the deployment: it has schema {schema}, this program reads {DEPLOYMENT_SCHEMA}; update this program"
+                    "trust the deployment: it has schema {schema}, this program reads {DEPLOYMENT_SCHEMA}; \
+                     update this program"
                 ),
             ));
         }

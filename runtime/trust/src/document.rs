@@ -134,7 +134,8 @@ impl Document {
             self.step,
             Reason::VersionRollback,
             format!(
-                "trust {}: it has version {}, version {seen} was already seen; somebody is replaying an old file, or the publisher lost its newest one",
+                "trust {}: it has version {}, version {seen} was already seen; somebody is replaying an old \
+                 file, or the publisher lost its newest one",
                 self.file, self.version,
             ),
         ))
@@ -177,7 +178,8 @@ fn check_common(expected: &Expected<'_>, common: &Common) -> Result<u64, Refusal
         return Err(expected.refuse(
             Reason::UnsupportedVersion,
             format!(
-                "it follows version {:?} of the TUF specification, this program reads {SPEC_MAJOR}.x; update this program",
+                "it follows version {:?} of the TUF specification, this program reads {SPEC_MAJOR}.x; \
+                 update this program",
                 common.spec_version
             ),
         ));

@@ -169,7 +169,8 @@ impl Envelope {
             kind.step(),
             Reason::WrongPayloadType,
             format!(
-                "trust {}: its payload type is {}, expected {}; it was signed as something else and proves nothing here",
+                "trust {}: its payload type is {}, expected {}; it was signed as something else and proves \
+                 nothing here",
                 kind.what(),
                 self.kind.media_type(),
                 kind.media_type(),

@@ -104,8 +104,8 @@ impl PublicKey {
     }
 
     /// The raw key.
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.bytes
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.bytes
     }
 
     /// Its name.
@@ -166,14 +166,14 @@ impl RoleKeys {
 
     /// Different keys: one key under two names is one signer.
     pub(crate) fn signers(&self) -> usize {
-        let different: BTreeSet<_> = self.keys.values().map(PublicKey::bytes).collect();
+        let different: BTreeSet<_> = self.keys.values().map(PublicKey::to_bytes).collect();
         different.len()
     }
 
     /// Whether a key of `self` has lost its word in `newer`: then what it said is no longer believed.
     pub(crate) fn lost_a_key(&self, newer: &Self) -> bool {
-        let still: BTreeSet<_> = newer.keys.values().map(PublicKey::bytes).collect();
-        self.keys.values().any(|key| !still.contains(key.bytes()))
+        let still: BTreeSet<_> = newer.keys.values().map(PublicKey::to_bytes).collect();
+        self.keys.values().any(|key| !still.contains(&key.bytes))
     }
 }
 

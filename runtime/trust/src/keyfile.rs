@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::SigningKey;
+use crate::{SEED_BYTES, SigningKey};
 
 /// The longest key file that is read, in bytes.
 pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
@@ -35,7 +35,6 @@ const SCHEMA: u32 = 1;
 const KIND: &str = "cask-key";
 const ED25519: &str = "ed25519";
 const PKCS8: &str = "pkcs8";
-const SEED_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 const NONCE_BYTES: usize = 24;
 const ROLE_BYTES_MAX: usize = 32;
@@ -128,8 +127,7 @@ pub fn seal_key(key: &SigningKey, role: &str, passphrase: &[u8]) -> Result<Vec<u
 
 /// Writes `key` for `role` under `protection`.
 pub fn seal_key_as(key: &SigningKey, role: &str, protection: Protection<'_>) -> Result<Vec<u8>, KeyFileError> {
-    let seed = Zeroizing::new(key.seed());
-    seal(ED25519, role, &key.public().to_bytes(), seed.as_slice(), protection)
+    seal(ED25519, role, &key.public().to_bytes(), key.seed().as_slice(), protection)
 }
 
 /// Writes a PKCS #8 secret (a TLS key) for `role` under `protection`; `public` stands readable in the file.
@@ -142,7 +140,10 @@ pub fn open_key(bytes: &[u8], passphrase: &[u8]) -> Result<SigningKey, KeyFileEr
     let wire = Wire::parse(bytes)?;
     let secret = wire.open(ED25519, passphrase)?;
     let seed: Zeroizing<[u8; SEED_BYTES]> = Zeroizing::new(
-        secret.as_slice().try_into().map_err(|_| KeyFileError::Malformed(format!("a seed of {} bytes", secret.len())))?,
+        secret
+            .as_slice()
+            .try_into()
+            .map_err(|_| KeyFileError::Malformed(format!("a seed of {} bytes", secret.len())))?,
     );
     let key = SigningKey::from_seed(&seed);
     // Encrypted files have the public key under the seal; this also holds for those without one.

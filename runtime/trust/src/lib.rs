@@ -25,6 +25,8 @@ mod document;
 mod envelope;
 mod json;
 mod key;
+#[cfg(feature = "signing")]
+pub mod keyfile;
 pub mod limits;
 mod listing;
 mod name;

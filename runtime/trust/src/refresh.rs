@@ -109,7 +109,8 @@ impl Refresh {
             Some(error) => refused(Reason::WrongName, error.to_string()),
             None if different.len() > NAMES_MAX => refused(
                 Reason::TooMany,
-                format!("{} artifacts are asked for, at most {NAMES_MAX} are kept; run fewer models", different.len()),
+                format!("{} artifacts are asked for, at most {NAMES_MAX} are kept; run fewer models", \
+                 different.len()),
             ),
             None => At::Root { rotations: 0 },
         };
@@ -376,6 +377,7 @@ fn require_listed_at_least(expected: &Expected<'_>, file: &str, found: u64, seen
     }
     Err(expected.refuse(
         Reason::VersionRollback,
-        format!("it lists {file} with version {found}, version {seen} was already seen; somebody is replaying an old file, or the publisher lost its newest one"),
+        format!("it lists {file} with version {found}, version {seen} was already seen; somebody is \
+         replaying an old file, or the publisher lost its newest one"),
     ))
 }

@@ -150,7 +150,8 @@ pub(crate) fn require_reachable(expected: &Expected<'_>, role: &str, keys: &Role
     Err(expected.refuse(
         Reason::UnreachableThreshold,
         format!(
-            "role {role} wants {threshold} signatures, expected 1 to {signers}, the ed25519 keys it names; publish it with a threshold that they can reach"
+            "role {role} wants {threshold} signatures, expected 1 to {signers}, the ed25519 keys it names; \
+             publish it with a threshold that they can reach"
         ),
     ))
 }

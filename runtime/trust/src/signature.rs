@@ -28,8 +28,8 @@ pub(crate) fn count_signatures(
         let Some(key) = role.keys.get(&signature.key) else {
             continue;
         };
-        if !counted.contains(key.bytes()) && verify(key, message, &signature.bytes) {
-            counted.insert(key.bytes());
+        if !counted.contains(&key.to_bytes()) && verify(key, message, &signature.bytes) {
+            counted.insert(key.to_bytes());
         }
     }
     counted.len()

@@ -7,8 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::{KeyId, PublicKey};
 
-/// Bytes in a key's seed, and in a signature.
+/// Bytes in a key's seed.
 pub const SEED_BYTES: usize = 32;
+/// Bytes in a signature.
 const SIGNATURE_BYTES: usize = 64;
 
 /// An ed25519 private key; wiped from memory when dropped.

@@ -13,7 +13,7 @@ fn key() -> SigningKey {
 fn seal_cheaply(protection: Protection<'_>) -> Vec<u8> {
     let key = key();
     let public = key.public().to_bytes();
-    seal_with(ED25519, "release", &public, &key.seed(), protection, CHEAP, [1; SALT_BYTES], [2; NONCE_BYTES])
+    seal_with(ED25519, "release", &public, key.seed().as_slice(), protection, CHEAP, [1; SALT_BYTES], [2; NONCE_BYTES])
         .expect("a sealed key")
 }
 
@@ -62,7 +62,9 @@ fn every_field_is_under_the_seal() {
         let error = open_key(&changed, PASSPHRASE).err();
         assert!(matches!(error, Some(KeyFileError::WrongPassphrase { .. })), "{field}: {error:?}");
     }
-    for (field, value) in [("iterations", 2.into()), ("salt", hex::encode([9; SALT_BYTES]).into())] as [(_, serde_json::Value); 2] {
+    for (field, value) in
+        [("iterations", 2.into()), ("salt", hex::encode([9; SALT_BYTES]).into())] as [(_, serde_json::Value); 2]
+    {
         let changed = edited(&sealed, |file| file["kdf"][field] = value);
         assert!(open_key(&changed, PASSPHRASE).is_err(), "{field}");
     }
