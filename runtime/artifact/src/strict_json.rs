@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn says_the_line() {
         let (_, message) = check(b"{\"a\": 1,\n \"a\": 2}").unwrap_err();
-        assert_eq!(message, "the key \"a\" stands twice at line 2 column 7");
+        assert_eq!(message, "the key \"a\" stands twice at line 2 column 8");
     }
 
     #[test]

@@ -31,11 +31,14 @@ fn streamed(plain: &[u8], window_log: u32, with_size: bool) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A frame whose header claims `plain_bytes` and that unfolds to `blocks` times 128 KiB of zeros.
-fn bomb(plain_bytes: u32, blocks: u32) -> Vec<u8> {
+/// A frame by hand (RFC 8878 section 3.1.1): its header claims `plain_bytes` and a window of `2^window_log` or, without
+/// one, a single segment; it unfolds to `blocks` times 128 KiB of zeros.
+fn by_hand(window_log: Option<u8>, plain_bytes: u32, blocks: u32) -> Vec<u8> {
     let mut frame = ZSTD_MAGIC.to_vec();
-    // Single segment, content size in four bytes.
-    frame.push(0b1010_0000);
+    match window_log {
+        Some(log) => frame.extend([0b1000_0000, (log - 10) << 3]),
+        None => frame.push(0b1010_0000),
+    }
     frame.extend(plain_bytes.to_le_bytes());
     for number in 1..=blocks {
         let last = u32::from(number == blocks);
@@ -63,11 +66,13 @@ fn every_encoding_gives_the_bytes_back() {
 #[test]
 fn the_smallest_encoding_is_taken_and_always_the_same() {
     // Exponents repeat, mantissas do not: made for planes.
-    let floats: Vec<u8> = (1..9000_u32)
-        .flat_map(|number| (1.0 + f32::from_bits(number.wrapping_mul(0x9e37) >> 3)).to_le_bytes())
+    let floats: Vec<u8> = (0..9000_u32)
+        .flat_map(|number| f32::from_bits(0x3f80_0000 | number.wrapping_mul(0x9e37_79b9) >> 9).to_le_bytes())
         .collect();
-    let ramp: Vec<u8> = (0..9000).map(|number| (number / 40) as u8).collect();
-    let rows = [(vec![1, 2, 3], Encoding::None), (ramp, Encoding::Zstd), (floats, Encoding::PlanesZstd)];
+    let words = ["artifact", "fleet", "device", "a", "slot", "sequence", "of", "deployments"];
+    let text: Vec<u8> =
+        (0..2000_u32).flat_map(|number| words[(number.wrapping_mul(0x9e37_79b9) >> 29) as usize].bytes()).collect();
+    let rows = [(vec![1, 2, 3], Encoding::None), (text, Encoding::Zstd), (floats, Encoding::PlanesZstd)];
     for (plain, expected) in rows {
         let first = Encoder::new().unwrap().smallest(&plain).unwrap();
         let mut used = Encoder::new().unwrap();
@@ -89,13 +94,16 @@ fn hostile_chunks_are_refused_by_reason() {
     let two = [zstd(&plain[..100_000]), zstd(&plain[100_000..])].concat();
     let mut dictionary = good.clone();
     dictionary[4] |= 1;
-    let wide = streamed(&vec![5; 3 << 20], 22, true);
-    let wide_row = ChunkRow { plain_bytes: 3 << 20, ..with(&wide) };
-    let claimed_wide = ChunkRow { plain_bytes: 1 << 20, ..with(&wide) };
+    let wide = by_hand(Some(22), 1 << 20, 8);
+    let wide_row = ChunkRow { plain_bytes: 1 << 20, ..with(&wide) };
+    let huge = by_hand(Some(41), 1 << 20, 8);
+    let huge_row = ChunkRow { plain_bytes: 1 << 20, ..with(&huge) };
+    let long_plain = by_hand(None, 3 << 20, 24);
+    let long_plain_row = ChunkRow { plain_bytes: 3 << 20, ..with(&long_plain) };
     let unsized_frame = streamed(&plain, 17, false);
-    let unfolding = bomb(1 << 20, 14_000);
+    let unfolding = by_hand(None, 1 << 20, 14_000);
     let unfolding_row = ChunkRow { plain_bytes: 1 << 20, ..with(&unfolding) };
-    let rows: [(&str, ChunkRow, &[u8], Reason); 17] = [
+    let rows: [(&str, ChunkRow, &[u8], Reason); 18] = [
         ("shorter than the row says", with(&good), &good[..good.len() - 1], Reason::StoredDigest),
         ("longer than the row says", with(&good), &long, Reason::StoredDigest),
         ("a bit flipped on the way", with(&good), &flipped, Reason::StoredDigest),
@@ -106,8 +114,9 @@ fn hostile_chunks_are_refused_by_reason() {
         ("only the magic number", with(&ZSTD_MAGIC), &ZSTD_MAGIC, Reason::ZstdDamaged),
         ("no frame", with(b"no frame"), b"no frame", Reason::ZstdDamaged),
         ("a dictionary", with(&dictionary), &dictionary, Reason::ZstdDamaged),
-        ("a window over 1 MiB", claimed_wide, &wide, Reason::ZstdWindow),
-        ("more plain than 1 MiB", wide_row, &wide, Reason::TooLarge),
+        ("a window of 4 MiB", wide_row, &wide, Reason::ZstdWindow),
+        ("a window of 2 TiB", huge_row, &huge, Reason::ZstdWindow),
+        ("more plain than 1 MiB", long_plain_row, &long_plain, Reason::TooLarge),
         ("no content size", with(&unsized_frame), &unsized_frame, Reason::ZstdDamaged),
         ("a bomb of 1.7 GiB", unfolding_row, &unfolding, Reason::ZstdDamaged),
         ("2^60 plain bytes", ChunkRow { plain_bytes: 1 << 60, ..with(&good) }, &good, Reason::TooLarge),
@@ -130,6 +139,11 @@ fn a_frame_with_a_small_window_and_its_size_is_accepted() {
     let plain = vec![5_u8; 300_000];
     let stored = streamed(&plain, 17, true);
     assert_eq!(decode_chunk(&row(Encoding::Zstd, &stored, &plain), &stored).unwrap(), plain);
+    let zeros = vec![0; 1 << 20];
+    for window_log in [None, Some(20)] {
+        let stored = by_hand(window_log, 1 << 20, 8);
+        assert_eq!(decode_chunk(&row(Encoding::Zstd, &stored, &zeros), &stored).unwrap(), zeros);
+    }
 }
 
 #[test]
