@@ -37,8 +37,8 @@ pub enum DiskError {
         max: usize,
     },
     /// The file ends before the part that was asked for.
-    #[error("read {}: bytes {offset} to {} are wanted, the file has {found}", path.display(), \
-     offset.saturating_add(*wanted))]
+    #[error("read {}: bytes {offset} to {} are wanted, the file has {found}", path.display(),
+        offset.saturating_add(*wanted))]
     TooShort {
         /// The file.
         path: PathBuf,
@@ -50,8 +50,8 @@ pub enum DiskError {
         found: u64,
     },
     /// The device is full.
-    #[error("write {}: no space left, at least {missing_bytes} more bytes are needed; free some and try \
-     again", path.display())]
+    #[error("write {}: no space left, at least {missing_bytes} more bytes are needed; \
+        free some and try again", path.display())]
     NoSpace {
         /// The file that could not be written.
         path: PathBuf,

@@ -232,8 +232,7 @@ fn key_objects<'a>(roles: impl Iterator<Item = &'a RoleKeys>) -> Value {
     let mut objects = Map::new();
     for (id, key) in roles.flat_map(|role| &role.keys) {
         let object =
-            json::parse_strict(key.object().as_bytes()).expect("a key keeps the canonical JSON that it was \
-             read from");
+            json::parse_strict(key.object().as_bytes()).expect("a key keeps the canonical JSON that it was read from");
         objects.insert(id.to_string(), object);
     }
     Value::Object(objects)

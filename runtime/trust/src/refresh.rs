@@ -109,8 +109,7 @@ impl Refresh {
             Some(error) => refused(Reason::WrongName, error.to_string()),
             None if different.len() > NAMES_MAX => refused(
                 Reason::TooMany,
-                format!("{} artifacts are asked for, at most {NAMES_MAX} are kept; run fewer models", \
-                 different.len()),
+                format!("{} artifacts are asked for, at most {NAMES_MAX} are kept; run fewer models", different.len()),
             ),
             None => At::Root { rotations: 0 },
         };
@@ -131,7 +130,8 @@ impl Refresh {
         Some(Wanted { file, bytes_max })
     }
 
-    /// Takes the file that [`Refresh::wanted`] named, or `None` when it cannot be had. After a refusal the refresh is over.
+    /// Takes the file that [`Refresh::wanted`] named, or `None` when it cannot be had.
+    /// After a refusal the refresh is over.
     pub fn feed(&mut self, bytes: Option<&[u8]>) -> Result<(), Refusal> {
         let next = match (&self.at, bytes) {
             (At::Root { rotations }, bytes) => self.feed_root(*rotations, bytes),
@@ -377,7 +377,9 @@ fn require_listed_at_least(expected: &Expected<'_>, file: &str, found: u64, seen
     }
     Err(expected.refuse(
         Reason::VersionRollback,
-        format!("it lists {file} with version {found}, version {seen} was already seen; somebody is \
-         replaying an old file, or the publisher lost its newest one"),
+        format!(
+            "it lists {file} with version {found}, version {seen} was already seen; somebody is \
+         replaying an old file, or the publisher lost its newest one"
+        ),
     ))
 }

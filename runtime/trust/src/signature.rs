@@ -55,7 +55,8 @@ pub(crate) fn require_threshold(
         Reason::SignatureThreshold,
         format!(
             "trust {what}: found {found} valid signatures by {who} among the {} it carries, expected {expected} \
-             by different keys of {}; sign it with a key that root names for this role, or publish a root that names the key",
+             by different keys of {}; sign it with a key that root names for this \
+             role, or publish a root that names the key",
             signatures.len(),
             if known.is_empty() { "none".to_owned() } else { known.join(", ") },
         ),
