@@ -35,7 +35,7 @@ pub enum GraphError {
         reason: String,
     },
     /// Nodes feed each other in a circle.
-    #[error("order the nodes: they feed each other in a circle: {}", nodes.join(" -> "))]
+    #[error("order the nodes: they feed each other in a circle: {}", circle_text(nodes))]
     Cycle {
         /// The nodes of the circle, in order.
         nodes: Vec<String>,
@@ -123,6 +123,16 @@ pub enum GraphError {
     /// The disk said no.
     #[error(transparent)]
     Disk(#[from] runtime_disk::DiskError),
+}
+
+/// The first nodes of a circle: one of thousands is no help in a message.
+fn circle_text(nodes: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = nodes[..nodes.len().min(SHOWN)].join(" -> ");
+    match nodes.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 impl GraphError {

@@ -153,7 +153,8 @@ fn strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The tensor of `shape` whose element at each place is the element of `input` at the place's own offset:
-/// `base` plus place times `steps`.
+/// `base` plus place times `steps`. Offsets that hostile steps send round the number line fall outside of the
+/// input, which is checked for each element.
 fn pick(input: &Tensor, shape: Vec<usize>, base: usize, steps: &[isize]) -> Option<Tensor> {
     let size = input.element().size_bytes();
     let mut tensor = Tensor::zeros(input.element(), shape.clone()).ok()?;
@@ -165,11 +166,11 @@ fn pick(input: &Tensor, shape: Vec<usize>, base: usize, steps: &[isize]) -> Opti
         element.copy_from_slice(source.get(at..at + size)?);
         for axis in (0..shape.len()).rev() {
             place[axis] += 1;
-            offset += steps[axis];
+            offset = offset.wrapping_add(steps[axis]);
             if place[axis] < shape[axis] {
                 break;
             }
-            offset -= steps[axis] * shape[axis] as isize;
+            offset = offset.wrapping_sub(steps[axis].wrapping_mul(shape[axis] as isize));
             place[axis] = 0;
         }
     }
@@ -222,7 +223,8 @@ fn slice(node: &Node, constants: &Constants<'_>) -> Option<Tensor> {
         let start = if start < 0 { start.saturating_add(size) } else { start };
         let start = if step > 0 { start.clamp(0, size) } else { start.clamp(-1, size - 1) };
         // An empty slice begins nowhere; nothing is picked then.
-        base += usize::try_from(start).unwrap_or(0) * usize::try_from(steps[axis]).ok()?;
+        let skipped = usize::try_from(start).unwrap_or(0).checked_mul(usize::try_from(steps[axis]).ok()?)?;
+        base = base.checked_add(skipped)?;
         steps[axis] = steps[axis].checked_mul(isize::try_from(step).ok()?)?;
     }
     constants.fits(input.element(), &shape).then(|| pick(input, shape, base, &steps)).flatten()

@@ -16,6 +16,7 @@ mod limits;
 mod model;
 mod order;
 mod read;
+mod read_attribute;
 mod read_tensor;
 mod rewrite;
 mod shapes;

@@ -101,12 +101,14 @@ pub(crate) fn sort(graph: &mut Graph) -> Result<(), GraphError> {
 /// Walks from a node that never became ready to one that it waits for, until a node comes again.
 fn find_circle(graph: &Graph, made_by: &BTreeMap<&str, usize>, waiting: &[usize]) -> Vec<String> {
     let start = waiting.iter().position(|&count| count > 0);
-    let mut path: Vec<usize> = Vec::new();
     let mut at = start.expect("called only when a node never became ready");
+    let mut path: Vec<usize> = Vec::new();
+    let mut seen: Vec<Option<usize>> = vec![None; waiting.len()];
     let circle = loop {
-        if let Some(begin) = path.iter().position(|&seen| seen == at) {
+        if let Some(begin) = seen[at] {
             break &path[begin..];
         }
+        seen[at] = Some(path.len());
         path.push(at);
         let mut before = graph.nodes[at].reads().filter_map(|name| made_by.get(name).copied());
         // A node waits only because a node that also waits stands before it.

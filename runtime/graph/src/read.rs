@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runtime_tensor::{Dimension, ElementType, TensorSpec};
+use runtime_tensor::{Dimension, ElementType, TENSOR_RANK_MAX, TensorSpec};
 
+use crate::read_attribute::RawAttribute;
 use crate::read_tensor::{ExternalSource, Initializer, read_tensor};
 use crate::wire::Reader;
 use crate::{Attribute, Graph, GraphError, Kept, Node, OpaqueAttribute, ReadLimits};
@@ -91,10 +92,11 @@ pub(crate) fn read_model(
     }
     let graph =
         graph.ok_or_else(|| reader.malformed("there is no graph; this is no ONNX model, or only its beginning"))?;
-    if !model.opsets.contains_key("") {
+    GraphReader { file: bytes, budget, external, model: &mut model }.read(graph)?;
+    // Checked last: an operator set of another domain may be all that a model uses.
+    if !model.opsets.contains_key("") && model.graph.nodes.iter().any(Node::is_standard) {
         return Err(reader.malformed("ONNX's own operator set is not imported; the end of the file may be missing"));
     }
-    GraphReader { file: bytes, budget, external, model: &mut model }.read(graph)?;
     Ok(model)
 }
 
@@ -289,6 +291,7 @@ impl GraphReader<'_, '_> {
                 continue;
             }
             self.budget.entries(1)?;
+            within("the number of axes of one value", shape.len() as u64 + 1, TENSOR_RANK_MAX as u64)?;
             let mut dimension = None;
             let mut inner = field.message("TensorShapeProto.Dimension")?;
             while let Some(field) = inner.field()? {
@@ -344,7 +347,10 @@ impl Value {
             // What inference fills in later.
             None if self.data_type == 0 && role == "output" => ElementType::F32,
             None => {
-                return Err(GraphError::Element { place: format!("{role} {:?}", self.name), data_type: self.data_type });
+                return Err(GraphError::Element {
+                    place: format!("{role} {:?}", self.name),
+                    data_type: self.data_type,
+                });
             }
         };
         if self.shape.is_none() && role == "input" {
@@ -359,92 +365,4 @@ impl Value {
 /// The symbol of a size that nobody named.
 pub(crate) fn made_up(value: &str, axis: usize) -> Dimension {
     Dimension::Symbol(format!("{value}.{axis}"))
-}
-
-/// An `AttributeProto` whose payloads are not decoded yet.
-struct RawAttribute<'a> {
-    name: &'a str,
-    kind: i32,
-    int: i64,
-    float: f32,
-    text: Option<&'a [u8]>,
-    tensor: Option<Reader<'a>>,
-    graphs: Vec<Reader<'a>>,
-    floats: Vec<f32>,
-    ints: Vec<i64>,
-    texts: Vec<&'a [u8]>,
-    refers: bool,
-}
-
-impl<'a> RawAttribute<'a> {
-    fn read(mut reader: Reader<'a>, budget: &mut Budget<'_>) -> Result<Self, GraphError> {
-        let mut raw = Self {
-            name: "",
-            kind: 0,
-            int: 0,
-            float: 0.0,
-            text: None,
-            tensor: None,
-            graphs: Vec::new(),
-            floats: Vec::new(),
-            ints: Vec::new(),
-            texts: Vec::new(),
-            refers: false,
-        };
-        // Files of the first format version have no type field: what is there decides.
-        let mut seen = 0;
-        while let Some(field) = reader.field()? {
-            budget.entries(1)?;
-            match field.number {
-                1 => raw.name = field.text()?,
-                2 => (raw.float, seen) = (field.float()?, 1),
-                3 => (raw.int, seen) = (field.int()?, 2),
-                4 => (raw.text, seen) = (Some(field.bytes()?.bytes()), 3),
-                5 => (raw.tensor, seen) = (Some(field.message("TensorProto")?), 4),
-                6 | 11 => raw.graphs.push(field.message("GraphProto")?),
-                7 => {
-                    seen = 6;
-                    crate::read_tensor::floats(&field, budget, &mut raw.floats)?;
-                }
-                8 => {
-                    seen = 7;
-                    crate::read_tensor::ints(&field, budget, &mut raw.ints)?;
-                }
-                9 => (seen, _) = (8, raw.texts.push(field.bytes()?.bytes())),
-                20 => raw.kind = field.int32()?,
-                21 => raw.refers = true,
-                _ => {}
-            }
-        }
-        if raw.kind == 0 {
-            raw.kind = seen;
-        }
-        Ok(raw)
-    }
-
-    /// The decoded value, or `None` for what stays opaque.
-    fn plain(&self, budget: &mut Budget<'_>) -> Result<Option<Attribute>, GraphError> {
-        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-        if self.refers {
-            return Ok(None);
-        }
-        Ok(match self.kind {
-            1 => Some(Attribute::Float(self.float)),
-            2 => Some(Attribute::Int(self.int)),
-            3 => text(self.text.unwrap_or_default()).map(Attribute::Text),
-            4 => match self.tensor {
-                Some(tensor) => match read_tensor(tensor, budget, &crate::read_tensor::NoExternalData) {
-                    Ok(read) => Some(Attribute::Tensor(read.tensor)),
-                    // A constant of strings, say: kept, and whoever needs it will say so.
-                    Err(GraphError::Element { .. }) => None,
-                    Err(error) => return Err(error),
-                },
-                None => None,
-            },
-            6 => Some(Attribute::Floats(self.floats.clone())),
-            7 => Some(Attribute::Ints(self.ints.clone())),
-            8 => self.texts.iter().map(|bytes| text(bytes)).collect::<Option<Vec<_>>>().map(Attribute::Texts),
-            _ => None,
-        })
-    }
 }

@@ -66,13 +66,11 @@ pub(crate) fn replace_initializers(bytes: &[u8], tensors: &BTreeMap<String, Tens
     Ok(replaced.unwrap_or_else(|| bytes.to_vec()))
 }
 
-/// Copies a message field by field; `change` gives a new payload for a field, or `None` to keep its exact bytes.
-/// `None` when nothing changed.
-fn rewrite<'a>(
-    mut message: Reader<'a>,
-    file: &'a [u8],
-    change: &mut dyn FnMut(&Field<'a>) -> Result<Option<Vec<u8>>, GraphError>,
-) -> Result<Option<Vec<u8>>, GraphError> {
+/// A new payload for a field, or `None` to keep its exact bytes.
+type Change<'c, 'a> = &'c mut dyn FnMut(&Field<'a>) -> Result<Option<Vec<u8>>, GraphError>;
+
+/// Copies a message field by field; `None` when nothing changed.
+fn rewrite<'a>(mut message: Reader<'a>, file: &'a [u8], change: Change<'_, 'a>) -> Result<Option<Vec<u8>>, GraphError> {
     let mut writer = Writer::default();
     let mut changed = false;
     while let Some(field) = message.field()? {

@@ -15,7 +15,7 @@ const OPSET_REACHABLE: i64 = 13;
 const OPSET_MIN: i64 = 7;
 
 /// Operators whose definition between versions 7 and 13 only gained types or wording.
-const UNCHANGED: [&str; 62] = [
+const UNCHANGED: [&str; 63] = [
     "Abs",
     "Add",
     "And",
@@ -76,6 +76,7 @@ const UNCHANGED: [&str; 62] = [
     "Sign",
     "Sqrt",
     "Sub",
+    "Sum",
     "Tanh",
     "Transpose",
 ];
@@ -150,8 +151,11 @@ fn raise(graph: &mut Graph, mut node: Node, from: i64, rank: Option<usize>) -> R
         // In inference it hands its input on; the ratio only moved.
         "Dropout" => {
             node.attributes.remove("ratio");
-            if node.outputs.len() > 1 && node.output(1).is_some() {
-                return Err("its mask is used; export the model for inference".to_owned());
+            let mask_read = node.output(1).is_some_and(|mask| {
+                graph.is_output(mask) || graph.nodes.iter().any(|node| node.reads().any(|name| name == mask))
+            });
+            if mask_read {
+                return Err("its mask is read; export the model for inference".to_owned());
             }
             node.operator = "Identity".to_owned();
             node.inputs.truncate(1);

@@ -8,7 +8,9 @@
 mod call;
 mod contents;
 mod elementwise;
+mod layout;
 mod linear;
+mod made;
 mod movement;
 mod reduction;
 mod rules;
@@ -16,7 +18,7 @@ mod windows;
 
 use std::collections::BTreeMap;
 
-use runtime_tensor::{Dimension, Tensor, TensorSpec};
+use runtime_tensor::{Dimension, TENSOR_RANK_MAX, Tensor, TensorSpec};
 
 use crate::read::made_up;
 use crate::{Graph, GraphError, Node};
@@ -112,6 +114,13 @@ impl<'a> Inference<'a> {
         let mut found = found.unwrap_or_default().into_iter();
         for output in &node.outputs {
             let known = found.next();
+            if known.as_ref().is_some_and(|known| known.shape.len() > TENSOR_RANK_MAX) {
+                return Err(GraphError::Shape {
+                    node: node.label(),
+                    operator: node.operator_path(),
+                    reason: format!("{output} has more than {TENSOR_RANK_MAX} axes"),
+                });
+            }
             if !output.is_empty() {
                 self.settle(output, known);
             }

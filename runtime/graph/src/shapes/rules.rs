@@ -1,7 +1,7 @@
 //! Which rule finds the shapes of which operator.
 
 use super::call::{Call, Found};
-use super::{elementwise, linear, movement, reduction, windows};
+use super::{elementwise, layout, linear, made, movement, reduction, windows};
 use crate::Node;
 
 pub(crate) type Rule = fn(&Call<'_>) -> Found;
@@ -69,26 +69,26 @@ pub(crate) fn rule_for(node: &Node) -> Option<Rule> {
         "QuantizeLinear" => linear::quantize,
         "DequantizeLinear" => linear::dequantize,
         "DynamicQuantizeLinear" => linear::quantize_dynamically,
-        "Flatten" => movement::flatten,
-        "Reshape" => movement::reshape,
-        "Transpose" => movement::transpose,
-        "Squeeze" => movement::squeeze,
-        "Unsqueeze" => movement::unsqueeze,
+        "Flatten" => layout::flatten,
+        "Reshape" => layout::reshape,
+        "Transpose" => layout::transpose,
+        "Squeeze" => layout::squeeze,
+        "Unsqueeze" => layout::unsqueeze,
         "Concat" => movement::concat,
         "Slice" => movement::slice,
         "Pad" => movement::pad,
         "Gather" => movement::gather,
         "GatherElements" => movement::gather_elements,
-        "Shape" => movement::shape,
-        "Size" => movement::size,
-        "Constant" => movement::constant,
-        "ConstantOfShape" => movement::constant_of_shape,
-        "Expand" => movement::expand,
+        "Shape" => made::shape,
+        "Size" => made::size,
+        "Constant" => made::constant,
+        "ConstantOfShape" => made::constant_of_shape,
+        "Expand" => made::expand,
         "Tile" => movement::tile,
         "Split" => movement::split,
         "Resize" | "Upsample" => movement::resize,
-        "OneHot" => movement::one_hot,
-        "Range" => movement::range,
+        "OneHot" => made::one_hot,
+        "Range" => made::range,
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceSumSquare" | "ReduceL1"
         | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" => reduction::reduce,
         "ArgMax" | "ArgMin" => reduction::argument,

@@ -142,8 +142,8 @@ impl Windows {
             return Ok((stride == 1 && pads == reach).then(|| size.clone()));
         };
         let padded = size.checked_add(pads).ok_or_else(too_large)?;
-        let free = padded.checked_sub(reach + 1).ok_or_else(|| {
-            format!("the window reaches over {} places, the padded data has {padded} on spatial axis {axis}", reach + 1)
+        let free = padded.checked_sub(reach).and_then(|free| free.checked_sub(1)).ok_or_else(|| {
+            format!("the window reaches over {reach} + 1 places, the padded data has {padded} on spatial axis {axis}")
         })?;
         let steps = if self.ceil { free.div_ceil(stride) } else { free / stride };
         // A last window that would begin in the padding behind the data is left out.
