@@ -64,9 +64,9 @@ fn weights(count: usize) -> Vec<u8> {
 }
 
 fn seal(model: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
-    let release = SigningKey::generate()?;
-    let deploy = SigningKey::generate()?;
-    let root_key = SigningKey::generate()?;
+    let release = SigningKey::generate();
+    let deploy = SigningKey::generate();
+    let root_key = SigningKey::generate();
     let root = root(&root_key, &release, &deploy)?;
     let spec = |name: &str| TensorContract::from(&TensorSpec {
         name: name.to_owned(),
@@ -96,7 +96,14 @@ fn seal(model: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
         version: semver::Version::new(1, 0, 0),
         number: 1,
         variants: vec![variant],
-        contract: Contract { inputs: vec![spec("x")], outputs: vec![spec("y")], ..Contract::default() },
+        contract: Contract {
+            inputs: vec![spec("x")],
+            outputs: vec![spec("y")],
+            states: Vec::new(),
+            labels: Vec::new(),
+            preprocessing: None,
+            postprocessing: None,
+        },
         provenance: Provenance { tool: "bench".to_owned(), ..Provenance::default() },
     })?;
     packer.add_file("int8", ROLE_MODEL, model, &[])?;

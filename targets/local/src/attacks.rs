@@ -74,7 +74,7 @@ impl Attacks<'_> {
     fn unknown_key(&mut self) -> Result<Refused> {
         let sealed = self.push(self.forge.repack(3, |golden| golden)?)?;
         let manifest = Envelope::parse(&sealed.envelope)?.payload().to_vec();
-        let stranger = SigningKey::generate()?;
+        let stranger = SigningKey::generate();
         let hostile = Envelope::sign(PayloadType::Manifest, manifest, &[&stranger]).to_bytes();
         self.planted("signed by an unknown key", &sealed, &hostile)
     }
