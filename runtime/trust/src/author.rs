@@ -68,7 +68,7 @@ pub fn build_root(
     roles: &BTreeMap<Role, RoleKeys>,
     keys: &[&SigningKey],
 ) -> Result<Vec<u8>, AuthorError> {
-    let mut signed = common("root", version, expires);
+    let mut signed = common("root", version, expires)?;
     signed.insert("consistent_snapshot".to_owned(), false.into());
     signed.insert("keys".to_owned(), key_objects(roles.values()));
     let role_objects: Map<String, Value> =
@@ -87,7 +87,7 @@ pub fn build_targets(
     delegations: &BTreeMap<String, RoleKeys>,
     keys: &[&SigningKey],
 ) -> Result<Vec<u8>, AuthorError> {
-    let mut signed = common("targets", version, expires);
+    let mut signed = common("targets", version, expires)?;
     let mut roles = Vec::new();
     for (name, keys) in delegations {
         check_name(name).map_err(|error| invalid(TARGETS_FILE, error))?;
@@ -123,7 +123,7 @@ pub fn build_named_targets(draft: &NamedDraft, keys: &[&SigningKey]) -> Result<V
         }
     }
     let denied: Vec<String> = draft.denied.iter().map(Digest::to_string).collect();
-    let mut signed = common("targets", draft.version, draft.expires);
+    let mut signed = common("targets", draft.version, draft.expires)?;
     signed.insert("targets".to_owned(), targets.into());
     signed.insert("cask".to_owned(), json!({"floor": draft.floor, "denied": denied}));
     seal(&file, TARGETS_BYTES_MAX, signed, keys, |bytes| NamedTargets::read(&draft.name, bytes))
@@ -145,7 +145,7 @@ pub fn build_snapshot(
         let file = NamedTargets::read(name, bytes).map_err(|refusal| invalid(SNAPSHOT_FILE, refusal))?;
         meta.insert(named_file(name), file_meta(&file.document));
     }
-    let mut signed = common("snapshot", version, expires);
+    let mut signed = common("snapshot", version, expires)?;
     signed.insert("meta".to_owned(), meta.into());
     seal(SNAPSHOT_FILE, SNAPSHOT_BYTES_MAX, signed, keys, Snapshot::read)
 }
@@ -160,7 +160,7 @@ pub fn build_timestamp(
     keys: &[&SigningKey],
 ) -> Result<Vec<u8>, AuthorError> {
     let listed = Snapshot::read(snapshot).map_err(|refusal| invalid("timestamp.json", refusal))?;
-    let mut signed = common("timestamp", version, expires);
+    let mut signed = common("timestamp", version, expires)?;
     signed.insert("meta".to_owned(), json!({SNAPSHOT_FILE: file_meta(&listed.document)}));
     signed.insert("cask".to_owned(), json!({"issued": issued}));
     seal("timestamp.json", TIMESTAMP_BYTES_MAX, signed, keys, Timestamp::read)
@@ -184,10 +184,7 @@ pub fn add_signature(bytes: &[u8], key: &SigningKey) -> Result<Vec<u8>, AuthorEr
 /// Reads a version and an expiry back from a metadata file that this side wrote itself.
 pub fn version_and_expiry(file: &FileName, bytes: &[u8]) -> Result<(u64, u64), Refusal> {
     let document = match file {
-        FileName::Root(_) => {
-            let root = Root::pin(bytes)?;
-            return Ok((root.version(), root.expires()));
-        }
+        FileName::Root(_) => return Root::read_unsigned(bytes),
         FileName::Timestamp => Timestamp::read(bytes)?.document,
         FileName::Snapshot => Snapshot::read(bytes)?.document,
         FileName::Targets => TopTargets::read(bytes)?.document,
@@ -214,13 +211,16 @@ pub fn read_delegations(bytes: &[u8]) -> Result<BTreeMap<String, RoleKeys>, Refu
     Ok(TopTargets::read(bytes)?.delegations)
 }
 
-fn common(kind: &str, version: u64, expires: u64) -> Map<String, Value> {
+fn common(kind: &str, version: u64, expires: u64) -> Result<Map<String, Value>, AuthorError> {
+    if expires > calendar::LATEST_SECOND {
+        return Err(invalid(kind, format!("it cannot expire at second {expires}, the year 9999 is the last one")));
+    }
     let mut signed = Map::new();
     signed.insert("_type".to_owned(), kind.into());
     signed.insert("spec_version".to_owned(), SPEC_VERSION.into());
     signed.insert("version".to_owned(), version.into());
     signed.insert("expires".to_owned(), calendar::format_utc(expires).into());
-    signed
+    Ok(signed)
 }
 
 fn role_object(keys: &RoleKeys) -> Value {

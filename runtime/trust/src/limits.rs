@@ -30,6 +30,8 @@ pub const NAMES_MAX: usize = 32;
 pub const CHANNELS_MAX: usize = 32;
 /// Models that one deployment activates together.
 pub const MODELS_MAX: usize = 32;
+/// Characters in the version of a manifest, as targets state it.
+pub const VERSION_CHARACTERS_MAX: usize = 64;
 /// Characters in a name (artifact, fleet, channel).
 pub const NAME_CHARACTERS_MAX: usize = 63;
 

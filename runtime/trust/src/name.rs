@@ -2,7 +2,7 @@
 
 use crate::limits::NAME_CHARACTERS_MAX;
 
-/// File names of TUF's own roles: an artifact of that name would take their place.
+/// TUF's own roles, whose files are `root.json`, `1.root.json` and so on: an artifact must not take their place.
 const RESERVED: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
 
 /// Whether `name` is `[a-z0-9][a-z0-9._-]{0,62}`, as fleets and channels are called.
@@ -15,8 +15,8 @@ pub fn is_plain_name(name: &str) -> bool {
 /// A name no artifact may have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "use {found:?} as an artifact's name: expected 1 to {NAME_CHARACTERS_MAX} characters of a-z 0-9 . _ - \
-     beginning with a letter or digit, and none of root, timestamp, snapshot, targets; choose another name"
+    "use {found:?} as an artifact's name: expected 1 to {NAME_CHARACTERS_MAX} characters of a-z 0-9 . _ - beginning \
+     with a letter or digit, the last part of it none of root, timestamp, snapshot, targets; choose another name"
 )]
 pub struct NameError {
     found: String,
@@ -24,7 +24,8 @@ pub struct NameError {
 
 /// Checks an artifact's name: a plain name that is none of TUF's own.
 pub fn check_name(name: &str) -> Result<(), NameError> {
-    if is_plain_name(name) && !RESERVED.contains(&name) {
+    let last_part = name.rsplit('.').next().unwrap_or(name);
+    if is_plain_name(name) && !RESERVED.contains(&last_part) {
         return Ok(());
     }
     Err(NameError { found: name.chars().take(NAME_CHARACTERS_MAX + 1).collect() })
@@ -52,6 +53,8 @@ mod tests {
             "a\0",
             "*",
             "root",
+            "1.root",
+            "x.y.targets",
             "targets",
             "snapshot",
             "timestamp",

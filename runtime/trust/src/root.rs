@@ -80,7 +80,7 @@ impl Root {
         newer.verify_by(&newer, "its own root keys")?;
         // TUF 5.3.5: the version of the new root is exactly N+1.
         let wanted = self.version().saturating_add(1);
-        if newer.version() != wanted {
+        if newer.version() != wanted || newer.version() == self.version() {
             return Err(EXPECTED.refuse(
                 Reason::WrongRootVersion,
                 format!("it has version {}, expected {wanted}; publish every root from {wanted} on", newer.version()),
@@ -105,10 +105,11 @@ impl Root {
         Ok(Self { document, roles })
     }
 
-    /// Checks the form alone, for the author of a root that still waits for signatures.
+    /// Checks the form alone, for the author of a root that still waits for signatures; gives the
+    /// version and the expiry.
     #[cfg(feature = "signing")]
-    pub(crate) fn read_unsigned(bytes: &[u8]) -> Result<(), Refusal> {
-        Self::read(bytes).map(|_| ())
+    pub(crate) fn read_unsigned(bytes: &[u8]) -> Result<(u64, u64), Refusal> {
+        Self::read(bytes).map(|root| (root.version(), root.expires()))
     }
 
     fn verify_by(&self, root: &Self, who: &str) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ use crate::limits::{CHANNELS_MAX, NAMES_MAX};
 use crate::listing::{Snapshot, Timestamp};
 use crate::refusal::Refusal;
 use crate::targets::{AllowedManifest, NamedTargets, TopTargets};
-use crate::{Deployment, Digest, Role, Root};
+use crate::{Deployment, Digest, FileName, Role, Root};
 
 /// What a device trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,18 @@ impl TrustState {
     /// The root trusted now.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// The version of a file as last seen; the root's is that of the trusted one, whichever is asked for.
+    pub fn version(&self, file: &FileName) -> Option<u64> {
+        let document = match file {
+            FileName::Root(_) => return Some(self.root.version()),
+            FileName::Timestamp => self.timestamp.as_ref().map(|file| &file.document),
+            FileName::Snapshot => self.snapshot.as_ref().map(|file| &file.document),
+            FileName::Targets => self.targets.as_ref().map(|file| &file.document),
+            FileName::Named(name) => self.named.get(name).map(|file| &file.document),
+        };
+        document.map(|document| document.version)
     }
 
     /// The highest time that the enrolment or a trusted statement named, in seconds since 1970.
@@ -104,8 +116,10 @@ impl TrustState {
         }
     }
 
+    /// Raises the time seen. Deploy's word on time counts up to root's expiry and no further: a stolen
+    /// deploy key that names the year 9999 must not make every certificate and file look expired for ever.
     pub(crate) fn see_time(&mut self, time: u64) {
-        self.time_seen = self.time_seen.max(time);
+        self.time_seen = self.time_seen.max(time.min(self.root.expires()));
     }
 
     /// Replaces the root, and forgets what keys said that have lost their word.

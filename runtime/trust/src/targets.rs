@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::document::{Document, Expected, RawHashes};
 use crate::key::{read_keys, read_role};
-use crate::limits::{MANIFEST_BYTES_MAX, TARGETS_BYTES_MAX};
+use crate::limits::{MANIFEST_BYTES_MAX, TARGETS_BYTES_MAX, VERSION_CHARACTERS_MAX};
 use crate::listing::{TARGETS_FILE, named_file};
 use crate::refusal::{Refusal, Step};
 use crate::root::require_reachable;
@@ -163,5 +163,12 @@ fn read_entry(text: &str, target: RawTarget) -> Result<AllowedManifest, String> 
     }
     let custom = target.custom.ok_or("has no custom number and version")?;
     let custom: Custom = serde_json::from_value(custom).map_err(|error| error.to_string())?;
+    let version = &custom.version;
+    if version.is_empty()
+        || version.len() > VERSION_CHARACTERS_MAX
+        || !version.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(format!("has the version {version:?}, expected 1 to {VERSION_CHARACTERS_MAX} ASCII characters"));
+    }
     Ok(AllowedManifest { digest, bytes: target.length, number: custom.number, version: custom.version })
 }
