@@ -1,1 +1,47 @@
 //! Integer kernels whose scalar form is the definition.
+//!
+//! Activations are `u8`, channels last; weights `i8`; accumulators `i32`. Signed activations are stored with 128
+//! added, zero points too, which changes no difference between the two ([`SIGNED_OFFSET`]). Every kernel gives the
+//! same bytes on every CPU: sums of products are exact, and what is float is a fixed sequence of IEEE operations
+//! (one multiplication, one clamp, one rounding half to even; never a reciprocal). The only fused multiply-add is
+//! in [`Add`], where ONNX Runtime has one, and there it is part of the definition.
+//!
+//! [`dispatch`] gives the table of functions of one instruction set. Another instruction set is one more file with
+//! these functions and one more row; [`Table`]'s tests hold every row to the scalar one.
+//!
+//! **Invariant**: nothing here allocates while it runs, except that a [`Scratch`] grows to its largest use once.
+#![deny(unsafe_code)]
+
+mod add;
+mod border;
+mod convolution;
+mod dense;
+mod depthwise;
+mod error;
+mod float;
+mod layout;
+mod lookup;
+mod pool;
+mod requantize;
+mod scalar;
+mod scratch;
+mod table;
+mod window;
+
+pub use add::{Add, AddSide};
+pub use border::{Affine, dequantize, quantize};
+pub use convolution::{Convolution, ConvolutionShape, OutputScale};
+pub use dense::{DEPTH_MAX, DenseWeights, Output, PackedDense};
+pub use depthwise::{DepthwiseWeights, PackedDepthwise};
+pub use error::KernelError;
+pub use float::{sigmoid, softmax};
+pub use layout::{Permutation, concat_rows};
+pub use lookup::Lookup;
+pub use pool::{AveragePool, GlobalAveragePool, max_pool};
+pub use requantize::{Requantization, round_half_even};
+pub use scratch::Scratch;
+pub use table::{DenseKernel, DepthwiseKernel, Isa, Table, dispatch, fastest};
+pub use window::Window;
+
+/// What is added to a signed 8-bit value to store it as `u8`.
+pub const SIGNED_OFFSET: i32 = 128;

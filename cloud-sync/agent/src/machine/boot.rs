@@ -126,9 +126,7 @@ pub(crate) fn serve_failed(
         .collect();
     if !fallen.is_empty() {
         state.commit(effects);
-        for name in &fallen {
-            state.serve(name, effects);
-        }
+        state.serve_together(&fallen, effects);
     }
     if !fallen.iter().any(|name| name == model) {
         // The last version is never dropped for not coming up once: memory or a device may be short just now.

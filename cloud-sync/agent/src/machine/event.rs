@@ -197,15 +197,8 @@ pub struct Refusal {
 pub enum Effect {
     /// Write the memory durably before anything after it.
     Commit(Memory),
-    /// Load `active` into the serving path, in place of what answers now, with `last_good` behind it.
-    Serve {
-        /// Of this model.
-        model: String,
-        /// The version that answers.
-        active: Installed,
-        /// The version behind it.
-        last_good: Option<Installed>,
-    },
+    /// Load these into the serving path, in place of what answers now: all of them, or none.
+    Serve(Vec<Serving>),
     /// Stop answering for a model.
     Withdraw {
         /// Which.
@@ -250,6 +243,17 @@ pub enum Effect {
         /// What.
         text: String,
     },
+}
+
+/// What is to answer under one model name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    /// The name.
+    pub model: String,
+    /// The version that answers.
+    pub active: Installed,
+    /// The version behind it.
+    pub last_good: Option<Installed>,
 }
 
 /// Where an install job takes its bytes from.

@@ -250,9 +250,7 @@ pub(crate) fn proven(state: &mut State, job: JobId, proven: Proven, effects: &mu
     state.refusal = None;
     state.together = changed.iter().cloned().collect();
     state.commit(effects);
-    for name in &changed {
-        state.serve(name, effects);
-    }
+    state.serve_together(&changed, effects);
     effects.push(Effect::Continue { job, verdict: Verdict::Committed });
     effects.push(Effect::Report);
 }
@@ -317,7 +315,9 @@ fn refused(
     if refusal.step == STEP_PROOF {
         // The only refusal that says something about the version; a deployment with a higher sequence tries again.
         if let (Some(digest), Some(sequence)) = (refusal.digest, refusal.sequence) {
+            let model = refusal.model.clone().or_else(|| models.first().cloned()).unwrap_or_default();
             let proof = RefusedProof {
+                model,
                 sequence,
                 step: refusal.step,
                 reason: refusal.reason.clone(),

@@ -79,6 +79,8 @@ impl ModelMemory {
 /// A version that did not prove itself on this device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedProof {
+    /// The model's name.
+    pub model: String,
     /// The deployment that named it; a higher one tries again.
     pub sequence: u64,
     /// The step of the order of checks: 9.

@@ -26,7 +26,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Answer, Effect, End, Event, JobId, Level, News, Order, Proven, Refusal, Source, Ticket, Verdict};
+pub use event::{
+    Answer, Effect, End, Event, JobId, Level, News, Order, Proven, Refusal, Serving, Source, Ticket, Verdict,
+};
 pub use memory::{Denied, Installed, Memory, ModelMemory, RefusedProof};
 pub use report::{ModelReport, Report};
 pub use stage::{Signal, Stage, TRANSITIONS};

@@ -191,18 +191,7 @@ impl World {
     fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Commit(memory) => self.write(memory),
-            Effect::Serve { model, active, last_good } => {
-                for version in [Some(&active), last_good.as_ref()].into_iter().flatten() {
-                    assert!(self.slots.contains(&version.folder), "{model}: serving a slot that is not there");
-                }
-                if std::mem::take(&mut self.serve_fails) {
-                    let (reason, message) = ("load-failed".to_owned(), "on purpose".to_owned());
-                    events.push_back(Event::ServeFailed { model, digest: active.digest, reason, message });
-                } else {
-                    self.served.insert(model.clone(), active.digest);
-                    events.push_back(Event::Served { model, digest: active.digest });
-                }
-            }
+            Effect::Serve(servings) => self.serve(servings, events),
             Effect::Withdraw { model, .. } => drop(self.served.remove(&model)),
             Effect::Start { job, source } => {
                 assert!(self.job.is_none(), "two jobs at once");
@@ -234,6 +223,25 @@ impl World {
                 self.slots.retain(|folder| keep.contains(folder.as_str()));
             }
             Effect::Report | Effect::Log { .. } => {}
+        }
+    }
+
+    /// Loads all or none, as the serving path does.
+    fn serve(&mut self, servings: Vec<Serving>, events: &mut VecDeque<Event>) {
+        for Serving { model, active, last_good } in &servings {
+            for version in [Some(active), last_good.as_ref()].into_iter().flatten() {
+                assert!(self.slots.contains(&version.folder), "{model}: serving a slot that is not there");
+            }
+        }
+        if std::mem::take(&mut self.serve_fails) {
+            let Serving { model, active, .. } = servings.last().expect("the machine never serves nothing").clone();
+            let (reason, message) = ("load-failed".to_owned(), "on purpose".to_owned());
+            events.push_back(Event::ServeFailed { model, digest: active.digest, reason, message });
+            return;
+        }
+        for Serving { model, active, .. } in servings {
+            self.served.insert(model.clone(), active.digest);
+            events.push_back(Event::Served { model, digest: active.digest });
         }
     }
 

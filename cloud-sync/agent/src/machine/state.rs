@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use runtime_trust::Digest;
 
 use super::stage::{self, Signal, Stage};
-use super::{Denied, Effect, JobId, Level, Memory, News, Refusal, Source, Ticket};
+use super::{Denied, Effect, JobId, Level, Memory, News, Refusal, Serving, Source, Ticket};
 
 /// Sideloads that may wait behind a running job.
 pub(crate) const QUEUED_MAX: usize = 4;
@@ -231,12 +231,22 @@ impl State {
 
     /// Asks for the active version of `model` to be loaded.
     pub(crate) fn serve(&mut self, model: &str, effects: &mut Vec<Effect>) {
-        let Some(memory) = self.memory.models.get(model) else { return };
-        let Some(active) = memory.active.clone() else { return };
-        let last_good = memory.last_good.clone();
-        self.settling.remove(model);
-        self.signal(model, Signal::Chosen);
-        effects.push(Effect::Serve { model: model.to_owned(), active, last_good });
+        self.serve_together(&[model.to_owned()], effects);
+    }
+
+    /// Asks for the active versions of `models` to be loaded as one step.
+    pub(crate) fn serve_together(&mut self, models: &[String], effects: &mut Vec<Effect>) {
+        let mut servings = Vec::new();
+        for model in models {
+            let Some(memory) = self.memory.models.get(model) else { continue };
+            let Some(active) = memory.active.clone() else { continue };
+            servings.push(Serving { model: model.clone(), active, last_good: memory.last_good.clone() });
+            self.settling.remove(model);
+            self.signal(model, Signal::Chosen);
+        }
+        if !servings.is_empty() {
+            effects.push(Effect::Serve(servings));
+        }
     }
 
     /// Asks for the memory to be written.

@@ -155,7 +155,7 @@ fn step_10_is_written_before_anything_serves() {
     let (state, effects) = run(state, [proven(job, Some(1), 2)], 0);
     let at = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted).expect("the effect is there");
     let commit = at(|effect| matches!(effect, Effect::Commit(_)));
-    let serve = at(|effect| matches!(effect, Effect::Serve { .. }));
+    let serve = at(|effect| matches!(effect, Effect::Serve(_)));
     let go_on = at(|effect| matches!(effect, Effect::Continue { verdict: Verdict::Committed, .. }));
     assert!(commit < serve && serve < go_on, "{effects:?}");
     let model = &state.memory().models["digits"];
@@ -304,7 +304,7 @@ fn a_start_whose_count_cannot_be_written_serves_all_the_same() {
     let memory = with_versions(1, None).memory().clone();
     let state = State::new(memory, Denied::new(), BTreeMap::new(), None, Limits::default());
     let (_, effects) = run(state, [Event::CommitFailed { why: "no space".to_owned() }], 0);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Serve { .. })), "{effects:?}");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Serve(_))), "{effects:?}");
 }
 
 #[test]

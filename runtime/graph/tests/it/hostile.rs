@@ -165,7 +165,8 @@ fn external_data_stays_in_the_folder() {
     std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
     std::os::unix::fs::symlink("..", folder.join("up")).unwrap();
     let absolute = outside.path().join("secret");
-    let rows: Vec<(&str, Vec<(&str, &str)>, &str)> = vec![
+    type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str);
+    let rows: Vec<Case<'_>> = vec![
         ("parent", vec![("location", "../secret")], "plain relative path"),
         ("inner parent", vec![("location", "sub/../../secret")], "plain relative path"),
         ("absolute", vec![("location", absolute.to_str().unwrap())], "plain relative path"),
