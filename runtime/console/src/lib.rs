@@ -18,7 +18,7 @@ mod run;
 pub use args::{GlobalArgs, Shell, completions};
 pub use exit_code::ExitCode;
 pub use failure::{Classified, Failure};
-pub use logging::init_logging;
+pub use logging::{init_logging, init_logging_quiet};
 pub use output::{Console, human_bytes, table};
 pub use passphrase::{PASSPHRASE_ENV, PassphraseArgs};
 pub use progress::Progress;
