@@ -105,6 +105,11 @@ fn encode_part(rows: &[ChunkRow]) -> Vec<u8> {
 
 /// Reads one part of an index. The caller has checked its digest; every rule is checked all the same.
 pub fn parse_index_part(bytes: &[u8]) -> Result<Vec<ChunkRow>, ArtifactError> {
+    parse_part(bytes).map_err(|error| error.within(|| "the index part".to_owned()))
+}
+
+/// [`parse_index_part`] for a caller that says which part it was.
+pub(crate) fn parse_part(bytes: &[u8]) -> Result<Vec<ChunkRow>, ArtifactError> {
     if bytes.len() > INDEX_PART_BYTES_MAX {
         let found = format!("{} bytes", bytes.len());
         return Err(ArtifactError::refused(
@@ -124,18 +129,18 @@ pub fn parse_index_part(bytes: &[u8]) -> Result<Vec<ChunkRow>, ArtifactError> {
     let format = u16::from_le_bytes([header[4], header[5]]);
     if format != INDEX_FORMAT {
         let (found, expected) = (format!("index format {format}"), format!("index format {INDEX_FORMAT}"));
-        return Err(ArtifactError::refused(Reason::UnknownFormat, "the index part", found, expected));
+        return Err(ArtifactError::refused(Reason::UnknownFormat, "the header", found, expected));
     }
     if header[7] != 0 {
         let found = format!("{}", header[7]);
-        return Err(ArtifactError::refused(Reason::ReservedNotZero, "byte 7 of the index part", found, "0"));
+        return Err(ArtifactError::refused(Reason::ReservedNotZero, "byte 7", found, "0"));
     }
     let encodings = parse_encodings(header[6], &mut rest)?;
     let rows = number(8) as usize;
     // The count is compared with what is there before anything is reserved for it.
     if rows == 0 || rows.checked_mul(ROW_BYTES) != Some(rest.len()) {
         let found = format!("{rows} rows in {} bytes", rest.len());
-        return Err(malformed("the index part", found, format!("at least 1 row of {ROW_BYTES} bytes each")));
+        return Err(malformed("the rows", found, format!("at least 1 row of {ROW_BYTES} bytes each")));
     }
     rest.chunks_exact(ROW_BYTES).enumerate().map(|(number, row)| parse_row(number, row, &encodings)).collect()
 }
@@ -161,7 +166,7 @@ fn parse_encodings(count: u8, rest: &mut &[u8]) -> Result<Vec<Encoding>, Artifac
             let known: Vec<&str> = Encoding::ALL.iter().map(|encoding| encoding.name()).collect();
             return Err(ArtifactError::refused(
                 Reason::UnknownEncoding,
-                "the list of encodings of the index part",
+                "the list of encodings",
                 format!("the encoding {}", shown(&name)),
                 known.join(", "),
             ));
@@ -175,7 +180,7 @@ fn parse_encodings(count: u8, rest: &mut &[u8]) -> Result<Vec<Encoding>, Artifac
 }
 
 fn parse_row(number: usize, row: &[u8], encodings: &[Encoding]) -> Result<ChunkRow, ArtifactError> {
-    let place = || format!("row {number} of the index part");
+    let place = || format!("row {number}");
     let length = |at: usize, what: &str, max: usize| {
         let found = u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
         if found == 0 || found as usize > max {

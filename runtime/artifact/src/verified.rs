@@ -7,6 +7,7 @@ use runtime_trust::Digest;
 
 use crate::encoding::check_stored;
 use crate::error::shown;
+use crate::index::parse_part;
 use crate::source::Source;
 use crate::{ArtifactError, ChunkRow, FileEntry, Index, Manifest, Reason, decode_chunk, parse_index_part};
 
@@ -137,9 +138,8 @@ fn for_each_chunk(source: &Source, file: &FilePlace, visit: &mut Visit<'_>) -> R
     let mut offset = file.chunks_offset;
     let mut number = 0_u64;
     for part in 0..file.entry.index.len() {
-        let rows = read_part(source, file, part).and_then(|bytes| {
-            parse_index_part(&bytes).map_err(|error| error.within(|| format!("index part {part}")))
-        })?;
+        let rows = read_part(source, file, part)
+            .and_then(|bytes| parse_part(&bytes).map_err(|error| error.within(|| format!("index part {part}"))))?;
         for row in &rows {
             let place = || format!("chunk {number}");
             // At most 56 KiB: the index part's check holds it.
