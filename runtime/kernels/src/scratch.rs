@@ -1,0 +1,30 @@
+//! Memory that kernels work in.
+
+/// Buffers that grow to the largest use and are kept: one for each session, handed to every kernel.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(crate) patches: Vec<u8>,
+    pub(crate) wide: Vec<i16>,
+    pub(crate) sums: Vec<i32>,
+    pub(crate) floats: Vec<f32>,
+}
+
+impl Scratch {
+    /// Empty; [`Convolution::reserve`](crate::Convolution::reserve) and the like make room before the first run.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes reserved.
+    pub fn bytes(&self) -> usize {
+        self.patches.capacity() + self.wide.capacity() * 2 + (self.sums.capacity() + self.floats.capacity()) * 4
+    }
+}
+
+/// The first `length` elements, made if they are not there yet.
+pub(crate) fn room<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) -> &mut [T] {
+    if buffer.len() < length {
+        buffer.resize(length, T::default());
+    }
+    &mut buffer[..length]
+}
