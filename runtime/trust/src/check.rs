@@ -1,7 +1,7 @@
 //! Steps 4 and 5 of the order on the device: deployments and manifests against the trusted state.
 
-use crate::document::Document;
-use crate::limits::CHANNELS_MAX;
+use crate::document::{Document, check_size};
+use crate::limits::{CHANNELS_MAX, MANIFEST_BYTES_MAX};
 use crate::refusal::{Reason, Refusal, Step};
 use crate::targets::AllowedManifest;
 use crate::{Deployment, Digest, Envelope, PayloadType, Role, TrustState, calendar, check_name};
@@ -40,6 +40,12 @@ fn refuse_manifest(reason: Reason, problem: String) -> Refusal {
     Refusal::new(Step::Manifest, reason, format!("trust the manifest: {problem}"))
 }
 
+fn parse_manifest(envelope: &[u8]) -> Result<Envelope, Refusal> {
+    let envelope = Envelope::parse_kind(PayloadType::Manifest, envelope)?;
+    check_size("the manifest", envelope.payload(), MANIFEST_BYTES_MAX)?;
+    Ok(envelope)
+}
+
 impl TrustState {
     /// Step 4: an envelope that claims to be a new deployment for this fleet and channel.
     /// `now` is [`TrustState::clock`]. Nothing is remembered: see [`TrustState::accept_deployment`].
@@ -50,7 +56,7 @@ impl TrustState {
         channel: &str,
         now: u64,
     ) -> Result<Deployment, Refusal> {
-        // Step 1: size caps; inside.
+        // Step 1: size caps, in both readers.
         let envelope = Envelope::parse_kind(PayloadType::Deployment, envelope)?;
         // Step 4: deploy's threshold.
         envelope.verify(PayloadType::Deployment, self.root.role(Role::Timestamp))?;
@@ -119,8 +125,8 @@ impl TrustState {
         name: &str,
         now: u64,
     ) -> Result<CheckedManifest, Refusal> {
-        // Step 1: size caps; inside.
-        let envelope = Envelope::parse_kind(PayloadType::Manifest, envelope)?;
+        // Step 1: size caps.
+        let envelope = parse_manifest(envelope)?;
         // Step 3 again: the metadata belongs together and has not expired since the refresh.
         self.require_current(name, now)?;
         // Step 5: digest as in targets.
@@ -164,8 +170,8 @@ impl TrustState {
     /// Step 5 for an artifact that came by hand: release's signature and the deny-list last seen; no
     /// expiry, no current metadata. `name` is what the manifest claims. [`TrustState::check_facts`] is the rest.
     pub fn check_sideload(&self, envelope: &[u8], name: &str) -> Result<CheckedManifest, Refusal> {
-        // Step 1: size caps; inside.
-        let envelope = Envelope::parse_kind(PayloadType::Manifest, envelope)?;
+        // Step 1: size caps.
+        let envelope = parse_manifest(envelope)?;
         // Step 5: name allowed.
         check_name(name).map_err(|error| refuse_manifest(Reason::WrongName, error.to_string()))?;
         // Step 5: release's threshold.

@@ -88,6 +88,10 @@ impl PublicKey {
     fn from_parts(bytes: [u8; 32], object: &Value) -> Result<Self, KeyError> {
         let point =
             VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::new("its 32 bytes are no point of the curve"))?;
+        // A point that has two spellings would be two signers.
+        if point.to_edwards().compress().to_bytes() != bytes {
+            return Err(KeyError::new("its 32 bytes are not the canonical spelling of their point"));
+        }
         if point.is_weak() {
             return Err(KeyError::new("it has a small order: anybody could sign for it"));
         }
