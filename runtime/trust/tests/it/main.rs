@@ -7,6 +7,7 @@ mod fleet;
 mod hostile;
 mod manifest;
 mod metadata;
+mod peer;
 mod root;
 mod sideload;
 mod size;
