@@ -159,3 +159,121 @@ fn cargo_tree(package: &str, format: &str) -> String {
     assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo tree prints UTF-8")
 }
+
+#[test]
+fn only_the_artifact_passes_from_distill_to_the_fleet() {
+    let mut problems = Vec::new();
+    for package in metadata().workspace_packages() {
+        let (own, other) = match package.name.split('-').next() {
+            Some("distill") => ("distill", "cloud-sync"),
+            Some("cloud") => ("cloud-sync", "distill"),
+            _ => continue,
+        };
+        for dependency in &package.dependencies {
+            if dependency.name.starts_with(other) {
+                problems.push(format!("{} of {own} imports {}", package.name, dependency.name));
+            }
+        }
+    }
+    fail_with(&problems);
+}
+
+#[test]
+fn signing_is_switched_on_only_by_programs_that_a_person_starts() {
+    let allowed = ["distill-pipeline", "cloud-sync-fleet", "targets-local", "tests", "benches"];
+    let mut problems = Vec::new();
+    for package in metadata().workspace_packages() {
+        let normal = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
+        for dependency in normal.filter(|dependency| dependency.features.iter().any(|feature| feature == "signing")) {
+            if !allowed.contains(&package.name.as_str()) {
+                problems.push(format!("{} switches on signing in {}", package.name, dependency.name));
+            }
+        }
+    }
+    fail_with(&problems);
+}
+
+#[test]
+fn inference_never_needs_the_network() {
+    let tree = cargo_tree("runtime-inference", "{p}");
+    let network = ["tokio v", "rumqttc v", "rustls v", "hyper v", "ureq v", "mio v"];
+    let found: Vec<&str> = tree.lines().filter(|line| network.iter().any(|name| line.starts_with(name))).collect();
+    assert!(found.is_empty(), "runtime-inference is built with {found:?}");
+}
+
+/// Words that reach outside, by the highest layer that must not use them.
+const OUTSIDE: [(&str, u32); 8] = [
+    ("std::fs", 10),
+    ("std::net", 10),
+    ("std::process", 10),
+    ("std::env", 10),
+    ("SystemTime::now", 10),
+    ("Instant::now", 0),
+    ("std::thread", 0),
+    ("async fn", 10),
+];
+
+#[test]
+fn the_lowest_layers_do_no_io_and_read_no_clock() {
+    let metadata = metadata();
+    let layers: BTreeMap<&str, u32> = LAYERS.into_iter().collect();
+    let mut problems = Vec::new();
+    for package in metadata.workspace_packages() {
+        let layer = layers[package.name.as_str()];
+        // The one crate below layer 2 that reads and writes files.
+        if package.name.as_str() == "runtime-disk" {
+            continue;
+        }
+        let folder = package.manifest_path.parent().expect("a manifest lies in a folder").join("src");
+        for (file, source) in sources(folder.as_std_path()) {
+            let product = without_tests(&file, &source);
+            for (word, highest) in OUTSIDE {
+                if layer <= highest && product.contains(word) {
+                    problems.push(format!("{} uses {word} in {}", package.name, file.display()));
+                }
+            }
+        }
+    }
+    fail_with(&problems);
+}
+
+fn sources(folder: &std::path::Path) -> Vec<(std::path::PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of the tree").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = std::fs::read_to_string(&path).expect("a source file");
+                found.push((path, source));
+            }
+        }
+    }
+    found
+}
+
+/// The part of a source file before its tests, without comments.
+fn without_tests(file: &std::path::Path, source: &str) -> String {
+    if file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests")) {
+        return String::new();
+    }
+    let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    product.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_uncapped_decoder_is_banned() {
+    let bans = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../.clippy.toml")).expect("the bans");
+    let uncapped = [
+        "zstd::decode_all",
+        "zstd::stream::decode_all",
+        "zstd::bulk::decompress",
+        "std::fs::read",
+        "std::io::Read::read_to_end",
+        "std::io::Read::read_to_string",
+    ];
+    let missing: Vec<&&str> = uncapped.iter().filter(|path| !bans.contains(&format!("\"{path}\""))).collect();
+    assert!(missing.is_empty(), ".clippy.toml does not ban {missing:?}");
+}
