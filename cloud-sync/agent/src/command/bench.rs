@@ -1,0 +1,135 @@
+//! `edge-agent bench`
+
+use std::path::{Path, PathBuf};
+
+use runtime_artifact::{ROLE_MODEL, open};
+use runtime_console::{ExitCode, Failure, human_bytes};
+use runtime_engine::EngineError;
+use runtime_inference::{BenchOptions, BenchReport, Engines, bench, read_machine};
+use serde::Serialize;
+
+use super::Context;
+
+/// The longest plain ONNX file, in bytes.
+const MODEL_BYTES_MAX: u64 = 2 << 30;
+/// What a sealed file begins with.
+const CASK_MAGIC: &[u8] = b"\x89CASK";
+
+/// Measure a model on this device: a plain ONNX file or a sealed one
+///
+/// Runs seeded random inputs. The digest over all outputs is the same wherever the model's answers are the same.
+///
+/// Example: edge-agent bench student.int8.onnx --iterations 200 --json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// The model
+    #[arg(value_name = "MODEL.onnx|FILE.cask")]
+    file: PathBuf,
+    /// The engine, by name; the first of this build if left out
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+    /// Threads that one run may use
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    threads: usize,
+    /// Measured runs
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    iterations: usize,
+    /// Seed of the inputs
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    seed: u64,
+    /// Use this instruction set instead of the fastest, for example scalar
+    #[arg(long, value_name = "ISA")]
+    isa: Option<String>,
+    /// Refuse a model that the engine's own kernels do not cover wholly
+    #[arg(long)]
+    strict: bool,
+    /// Size of a symbolic dimension, for example batch=8; 1 where none is given
+    #[arg(long = "dimension", value_name = "SYMBOL=SIZE", value_parser = dimension)]
+    dimensions: Vec<(String, u64)>,
+    /// The root that a sealed file is checked by
+    #[arg(long, value_name = "ROOT")]
+    root: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    report: &'a BenchReport,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
+    let engines = Engines::standard();
+    let name = args.engine.as_deref().or_else(|| engines.names().first().copied()).unwrap_or_default().to_owned();
+    let engine = engines.get(&name).ok_or_else(|| {
+        Failure::new(ExitCode::Unsupported, format!("failed to find the engine {name:?}"))
+            .with_hint(format!("this build has {}", engines.names().join(", ")))
+    })?;
+    let model = read(context, args)?;
+    let progress = context.console.progress(0, "measuring");
+    let options = BenchOptions {
+        threads: args.threads,
+        iterations: args.iterations,
+        seed: args.seed,
+        isa: args.isa.clone(),
+        strict: args.strict,
+        bindings: args.dimensions.iter().cloned().collect(),
+    };
+    let report = bench(engine.as_ref(), &model, &options).map_err(|error| failure(&error, &args.file))?;
+    drop(progress);
+    let human = format!(
+        "{} us median, {} us p95, {} ms to load, {} ms for the first answer, {} at most, on {} with {}\noutputs {}",
+        report.median_us,
+        report.p95_us,
+        report.load_ms,
+        report.first_ms,
+        human_bytes(report.peak_bytes),
+        report.engine,
+        report.isa,
+        report.output_sha256
+    );
+    context.console.data(&Shown { schema: 1, report: &report }, &human);
+    Ok(ExitCode::Ok)
+}
+
+fn dimension(text: &str) -> Result<(String, u64), String> {
+    let (symbol, size) = text.split_once('=').ok_or("expected SYMBOL=SIZE, for example batch=8")?;
+    let size = size.parse().map_err(|_| format!("{size:?} is no whole number"))?;
+    Ok((symbol.to_owned(), size))
+}
+
+/// The ONNX file's bytes; a sealed file is checked first.
+fn read(context: &Context, args: &Args) -> Result<Vec<u8>, Failure> {
+    let usage = |error: runtime_disk::DiskError| {
+        Failure::from_error(&error, ExitCode::Usage).with_context("failed to read the model")
+    };
+    if !is_sealed(&args.file).map_err(usage)? {
+        return runtime_disk::read_bounded(&args.file, MODEL_BYTES_MAX).map_err(usage);
+    }
+    let root = super::verify::root(context, args.root.as_ref())?;
+    let sealed = |error| super::verify::failure(&error).with_context(args.file.display());
+    let artifact = open(&args.file).map_err(sealed)?.verify(&root).map_err(sealed)?;
+    let variant = artifact.manifest().choose(&read_machine()).map_err(sealed)?.id.clone();
+    artifact.read_file(&variant, ROLE_MODEL, MODEL_BYTES_MAX).map_err(sealed)
+}
+
+fn is_sealed(path: &Path) -> Result<bool, runtime_disk::DiskError> {
+    let file = runtime_disk::ReadFile::open(path)?;
+    let mut start = [0; CASK_MAGIC.len()];
+    if file.len() < start.len() as u64 {
+        return Ok(false);
+    }
+    file.read_at(0, &mut start)?;
+    Ok(start == CASK_MAGIC)
+}
+
+fn failure(error: &EngineError, file: &Path) -> Failure {
+    let code = match error {
+        EngineError::Unsupported { .. } => ExitCode::Unsupported,
+        EngineError::BadModel { .. } | EngineError::BadInput { .. } => ExitCode::Usage,
+        EngineError::NoDevice { .. } => ExitCode::Unreachable,
+        _ => ExitCode::SelfTestFailed,
+    };
+    Failure::new(code, format!("{}: failed to {error}", file.display()))
+}
