@@ -31,8 +31,8 @@ mod slot;
 mod state;
 mod store;
 
-pub use candidate::{Candidate, ChunkNeed, IndexNeed, UNSYNCED_BYTES_MAX, WantedFile};
+pub use candidate::{Candidate, ChunkNeed, IndexNeed, UNSYNCED_BYTES_MAX};
 pub use error::{ErrorClass, StoreError};
-pub use slot::Slot;
+pub use slot::{Slot, WantedFile};
 pub use state::{DeviceState, ModelState, REFUSED_MAX, Refused, STATE_FORMAT, SlotRef};
-pub use store::Store;
+pub use store::{Collected, Store};
