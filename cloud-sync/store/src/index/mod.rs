@@ -184,6 +184,3 @@ fn insert_slot(table: &mut dyn Table, slot: &Slot) -> Result<(), Broken> {
     }
     table.insert(&slot.name(), &chunks)
 }
-
-#[cfg(test)]
-mod tests;
