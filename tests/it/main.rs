@@ -12,4 +12,5 @@ mod raw;
 mod hostile_artifacts;
 mod layering;
 mod pages;
+mod peers;
 mod stories;

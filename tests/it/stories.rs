@@ -55,22 +55,43 @@ impl OutsideBroker for RealBroker {
     }
 }
 
-/// A stage of its own for one test, and the guard that keeps others off.
+/// Keeps other tests off the stage.
+pub struct Alone(#[allow(dead_code)] MutexGuard<'static, ()>);
+
+impl Alone {
+    /// Waits for the others.
+    pub fn wait() -> Self {
+        // A test that failed on the stage leaves nothing behind that the next one uses.
+        Alone(STAGE_IN_USE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+}
+
+/// The run folder that every test begins with; read it, never write to it.
+pub fn distilled_run() -> PathBuf {
+    Layout::open(&DISTILLED.path().join("stage")).run("run")
+}
+
+/// A copy of the distilled folder with actors in it, none of them running.
+pub fn distilled_stage(_alone: &Alone, broker: Broker) -> (Stage, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("stage");
+    copy_folder(&DISTILLED.path().join("stage"), &root);
+    (Stage::new(Layout::open(&root), programs(), broker), folder)
+}
+
+/// A stage over mosquitto for one test.
 struct Scene {
     stage: Stage,
     _folder: tempfile::TempDir,
-    _alone: MutexGuard<'static, ()>,
+    _alone: Alone,
 }
 
 impl Scene {
     /// `None` (a skip) where mosquitto is not installed.
     fn set(test: &str) -> Option<Self> {
         let mosquitto = Mosquitto::find(test)?;
-        let alone = STAGE_IN_USE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let root = folder.path().join("stage");
-        copy_folder(&DISTILLED.path().join("stage"), &root);
-        let stage = Stage::new(Layout::open(&root), programs(), Broker::Outside(Box::new(RealBroker(mosquitto))));
+        let alone = Alone::wait();
+        let (stage, folder) = distilled_stage(&alone, Broker::Outside(Box::new(RealBroker(mosquitto))));
         Some(Scene { stage, _folder: folder, _alone: alone })
     }
 
@@ -100,10 +121,9 @@ fn copy_folder(from: &Path, to: &Path) {
 
 #[test]
 fn distilled_within_budget() {
-    let _alone = STAGE_IN_USE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let layout = Layout::open(&DISTILLED.path().join("stage"));
+    let _alone = Alone::wait();
     let metrics: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(layout.run("run").join("metrics.json")).expect("metrics")).expect("JSON");
+        serde_json::from_slice(&std::fs::read(distilled_run().join("metrics.json")).expect("metrics")).expect("JSON");
     let figure = |key: &str| metrics[key].as_f64().unwrap_or_else(|| panic!("no {key} in {metrics}"));
     assert!(figure("teacher_accuracy") >= 0.97, "{metrics}");
     assert!(figure("int8_accuracy") >= figure("student_accuracy") - 0.01, "{metrics}");

@@ -7,8 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
+
+from ort_equal import differing_answers
 
 DEVICES = 3
 
@@ -33,21 +34,10 @@ def figures(report):
     return [name for name, holds in rows.items() if not holds]
 
 
-def differing_answers(folder):
-    saved = np.load(folder / "run" / "test_outputs.npz")
-    session = ort.InferenceSession(str(folder / "run" / "student.int8.onnx"), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    answers = session.run(None, {name: saved["inputs"]})[0]
-    expected = saved["outputs"]
-    assert answers.dtype == expected.dtype and answers.shape == expected.shape, (answers.shape, expected.shape)
-    differing = (answers.view(np.uint32) != expected.view(np.uint32)).reshape(len(answers), -1).any(axis=1)
-    return int(differing.sum()), len(answers)
-
-
 def main():
     report = json.loads(Path(sys.argv[1]).read_text())
     wrong = figures(report)
-    differing, total = differing_answers(Path(sys.argv[2]))
+    differing, total = differing_answers(Path(sys.argv[2]) / "run")
     print(f"quickstart: {total - differing} of {total} answers equal ONNX Runtime {ort.__version__}'s bytes")
     if wrong or differing:
         sys.exit(f"quickstart: these do not hold: {wrong}, {differing} answers differ")
