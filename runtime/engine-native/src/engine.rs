@@ -1,6 +1,15 @@
-//! The engine.
+//! The engine: reads a model, compiles it or hands it to tract.
 
-use runtime_engine::{Engine, EngineError, LoadOptions, Session};
+use runtime_engine::{Coverage, Engine, EngineError, LoadOptions, Session, catch_panic};
+use runtime_graph::{GraphError, Model, ReadLimits};
+use runtime_kernels::{Isa, Table, dispatch, fastest};
+
+use crate::exact::ExactSession;
+use crate::fallback::FloatSession;
+use crate::region::compile;
+
+/// The engine's name.
+pub(crate) const NAME: &str = "native";
 
 /// The default engine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,14 +24,66 @@ impl NativeEngine {
 
 impl Engine for NativeEngine {
     fn name(&self) -> &'static str {
-        "native"
+        NAME
     }
 
     fn build(&self) -> String {
         concat!("native ", env!("CARGO_PKG_VERSION"), ", tract 0.23").to_owned()
     }
 
-    fn load(&self, _model: &[u8], _options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        Err(EngineError::Unsupported { engine: "native".into(), reason: "nothing is covered yet".into() })
+    /// Takes no device but `cpu`, no precision, and reads no compile cache: compiling takes milliseconds.
+    fn load(&self, model: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        let table = choose_table(options)?;
+        catch_panic(NAME, || load(model, options, table))
+    }
+}
+
+fn unsupported(reason: String) -> EngineError {
+    EngineError::Unsupported { engine: NAME.into(), reason }
+}
+
+fn choose_table(options: &LoadOptions) -> Result<&'static Table, EngineError> {
+    if let Some(device) = options.device.as_deref().filter(|&device| device != "cpu") {
+        return Err(EngineError::NoDevice {
+            device: device.into(),
+            reason: "this engine runs on device cpu only".into(),
+        });
+    }
+    if let Some(precision) = &options.precision {
+        return Err(unsupported(format!("precision {precision:?} cannot be chosen; the model says what it is")));
+    }
+    let Some(name) = options.isa.as_deref() else { return Ok(fastest()) };
+    let names = || Isa::all().map(Isa::name).collect::<Vec<_>>().join(", ");
+    let isa = Isa::from_name(name)
+        .ok_or_else(|| unsupported(format!("instruction set {name:?} is not built in; {} are", names())))?;
+    dispatch(isa).ok_or_else(|| unsupported(format!("this CPU has no {name}")))
+}
+
+fn load(bytes: &[u8], options: &LoadOptions, table: &'static Table) -> Result<Box<dyn Session>, EngineError> {
+    let model = Model::read(bytes, &ReadLimits::default()).map_err(read_error)?;
+    match compile(&model, table) {
+        Ok(compiled) => Ok(Box::new(ExactSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
+        Err(coverage) if options.strict => Err(unsupported(first_reason(&coverage))),
+        Err(coverage) => Ok(Box::new(FloatSession::load(bytes, &model, coverage)?)),
+    }
+}
+
+fn first_reason(coverage: &Coverage) -> String {
+    match coverage.left_out.first() {
+        Some(left_out) => {
+            let more = coverage.left_out.len() - 1;
+            format!(
+                "no integer kernel takes {} ({}): {}; and {more} more",
+                left_out.node, left_out.operator, left_out.reason
+            )
+        }
+        None => "no integer kernel takes it".to_owned(),
+    }
+}
+
+fn read_error(error: GraphError) -> EngineError {
+    match error {
+        GraphError::Unsupported { .. } | GraphError::Element { .. } => unsupported(format!("failed to {error}")),
+        other => EngineError::BadModel { reason: format!("failed to {other}") },
     }
 }

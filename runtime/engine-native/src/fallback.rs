@@ -1,0 +1,278 @@
+//! A session in tract: float arithmetic, any model that tract takes.
+//!
+//! The one place that knows tract's types. tract is asked for the most general form first (symbols stay symbols);
+//! a model that it cannot optimize that way gets a plan for each shape that it meets, a few of which are kept.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use runtime_engine::{
+    Coverage, EngineError, NumericsClass, Session, catch_panic, check_deadline, check_inputs, check_wanted,
+};
+use runtime_graph::Model;
+use runtime_tensor::{Dimension, ElementType, NamedTensor, Tensor, TensorSpec};
+use tract_onnx::prelude::{
+    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, Symbol, TDim,
+    TValue, TVec, TractResult, TypedRunnableModel, TypedSimpleState,
+};
+use tract_onnx::tract_core::plan::eval;
+
+use crate::engine::NAME;
+
+/// Plans for different shapes that one session keeps.
+const PLANS_MAX: usize = 4;
+
+type Plan = std::sync::Arc<TypedRunnableModel>;
+type Bindings = BTreeMap<String, u64>;
+
+/// A model that tract runs.
+pub(crate) struct FloatSession {
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    /// For each of tract's inputs the position of ours.
+    input_order: Vec<usize>,
+    plans: Plans,
+    coverage: Coverage,
+    weight_bytes: u64,
+}
+
+enum Plans {
+    /// One plan for every shape.
+    Any(Plan),
+    /// The model, and plans for the shapes met, the latest last.
+    ByShape { model: Box<InferenceModel>, plans: VecDeque<(Bindings, Plan)> },
+}
+
+impl FloatSession {
+    /// Loads `bytes`, of which `model` is the checked view; `coverage` says why no exact program runs it.
+    pub(crate) fn load(bytes: &[u8], model: &Model, coverage: Coverage) -> Result<Self, EngineError> {
+        let (inputs, outputs) = (model.inputs(), model.outputs());
+        let parsed = tract_onnx::onnx().with_ignore_output_shapes(true).model_for_read(&mut &*bytes);
+        let parsed = parsed.map_err(|error| unsupported(&error, &coverage))?;
+        let input_order = input_order(&parsed, &inputs)?;
+        if parsed.output_outlets().map_or(0, <[_]>::len) != outputs.len() {
+            return Err(internal("tract finds another number of outputs than the model has".into()));
+        }
+        let plans = Plans::of(parsed, &inputs, &input_order).map_err(|error| unsupported(&error, &coverage))?;
+        let weights = model.graph().initializers.values().map(|tensor| tensor.bytes().len() as u64);
+        let weight_bytes = plans.constant_bytes().max(weights.sum());
+        Ok(Self { inputs, outputs, input_order, plans, coverage, weight_bytes })
+    }
+}
+
+/// For each of tract's inputs the position of ours: tract keeps the model's names.
+fn input_order(model: &InferenceModel, inputs: &[TensorSpec]) -> Result<Vec<usize>, EngineError> {
+    let outlets = model.input_outlets().unwrap_or_default();
+    let position = |name: &str| inputs.iter().position(|spec| spec.name == name);
+    let order: Option<Vec<usize>> = outlets.iter().map(|outlet| position(&model.node(outlet.node).name)).collect();
+    match order {
+        Some(order) if order.len() == inputs.len() => Ok(order),
+        _ => Err(internal("tract finds other inputs than the model has".into())),
+    }
+}
+
+impl Plans {
+    fn of(model: InferenceModel, inputs: &[TensorSpec], order: &[usize]) -> TractResult<Self> {
+        // A panic of tract on symbols is one more reason to try without.
+        let general = catch_panic(NAME, || Ok(plan(&model, inputs, order, None)));
+        if let Ok(Ok(plan)) = general {
+            return Ok(Self::Any(plan));
+        }
+        let symbols = inputs.iter().flat_map(|spec| &spec.shape).filter_map(|size| match size {
+            Dimension::Symbol(symbol) => Some((symbol.clone(), 1)),
+            Dimension::Fixed(_) => None,
+        });
+        let ones: Bindings = symbols.collect();
+        let first = plan(&model, inputs, order, Some(&ones))?;
+        Ok(Self::ByShape { model: Box::new(model), plans: VecDeque::from([(ones, first)]) })
+    }
+
+    fn get(&mut self, inputs: &[TensorSpec], order: &[usize], bindings: &Bindings) -> TractResult<Plan> {
+        match self {
+            Self::Any(plan) => Ok(plan.clone()),
+            Self::ByShape { model, plans } => {
+                if let Some((_, plan)) = plans.iter().find(|(shape, _)| shape == bindings) {
+                    return Ok(plan.clone());
+                }
+                let made = plan(model, inputs, order, Some(bindings))?;
+                if plans.len() == PLANS_MAX {
+                    plans.pop_front();
+                }
+                plans.push_back((bindings.clone(), made.clone()));
+                Ok(made)
+            }
+        }
+    }
+
+    /// Bytes of the constants of all plans.
+    fn constant_bytes(&self) -> u64 {
+        let of = |plan: &Plan| -> u64 {
+            let constants = plan.model().nodes().iter().filter_map(|node| {
+                let constant = node.outputs.first()?.fact.konst.as_ref()?;
+                Some((constant.len() * constant.datum_type().size_of()) as u64)
+            });
+            constants.sum()
+        };
+        match self {
+            Self::Any(plan) => of(plan),
+            Self::ByShape { plans, .. } => plans.iter().map(|(_, plan)| of(plan)).sum(),
+        }
+    }
+}
+
+/// A plan for `bindings`, or for every shape.
+fn plan(
+    model: &InferenceModel,
+    inputs: &[TensorSpec],
+    order: &[usize],
+    bindings: Option<&Bindings>,
+) -> TractResult<Plan> {
+    let mut model = model.clone();
+    for (place, &position) in order.iter().enumerate() {
+        let spec = &inputs[position];
+        let dimension = |size: &Dimension| match size {
+            Dimension::Fixed(size) => TDim::from(i64::try_from(*size).unwrap_or(i64::MAX)),
+            Dimension::Symbol(symbol) => match bindings.and_then(|bindings| bindings.get(symbol)) {
+                Some(&size) => TDim::from(i64::try_from(size).unwrap_or(i64::MAX)),
+                None => TDim::from(symbol_of(&model, symbol)),
+            },
+        };
+        let shape: TVec<TDim> = spec.shape.iter().map(dimension).collect();
+        model.set_input_fact(place, InferenceFact::dt_shape(datum_type(spec.element)?, shape))?;
+    }
+    model.into_optimized()?.into_runnable()
+}
+
+fn symbol_of(model: &InferenceModel, symbol: &str) -> Symbol {
+    model.symbols.sym(symbol)
+}
+
+impl Session for FloatSession {
+    fn inputs(&self) -> &[TensorSpec] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorSpec] {
+        &self.outputs
+    }
+
+    fn run(
+        &mut self,
+        inputs: &[NamedTensor],
+        wanted: &[String],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<NamedTensor>, EngineError> {
+        let (tensors, bindings) = check_inputs(&self.inputs, inputs)?;
+        let wanted = check_wanted(&self.outputs, wanted)?;
+        check_deadline(deadline)?;
+        catch_panic(NAME, || {
+            let plan = self.plans.get(&self.inputs, &self.input_order, &bindings).map_err(|error| run_error(&error))?;
+            let values = self.input_order.iter().map(|&position| to_tract(tensors[position]));
+            let values: TVec<TValue> = values.collect::<TractResult<_>>().map_err(|error| run_error(&error))?;
+            let answers = run_until(&plan, values, deadline)?;
+            let named = |position: usize| {
+                let spec = &self.outputs[position];
+                Ok((spec.name.clone(), from_tract(&answers[position], spec)?))
+            };
+            wanted.into_iter().map(named).collect()
+        })
+    }
+
+    fn reset(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        self.weight_bytes
+    }
+
+    fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    fn numerics(&self) -> NumericsClass {
+        NumericsClass::Float
+    }
+
+    fn isa(&self) -> &str {
+        "tract"
+    }
+}
+
+/// Marks that the deadline passed, on its way through tract's own error type.
+#[derive(Debug, thiserror::Error)]
+#[error("the deadline passed")]
+struct DeadlinePassed;
+
+/// Runs a plan, looking at the clock before every node.
+fn run_until(plan: &Plan, inputs: TVec<TValue>, deadline: Option<Instant>) -> Result<TVec<TValue>, EngineError> {
+    let mut state = TypedSimpleState::new(plan).map_err(|error| run_error(&error))?;
+    let answers = state.run_plan_with_eval(inputs, |context, node_state, node, inputs| {
+        if check_deadline(deadline).is_err() {
+            return Err(DeadlinePassed.into());
+        }
+        eval(context, node_state, node, inputs)
+    });
+    answers.map_err(|error| match error.chain().any(|cause| cause.is::<DeadlinePassed>()) {
+        true => EngineError::Deadline,
+        false => run_error(&error),
+    })
+}
+
+const TYPES: [(ElementType, DatumType); 12] = [
+    (ElementType::Bool, DatumType::Bool),
+    (ElementType::U8, DatumType::U8),
+    (ElementType::I8, DatumType::I8),
+    (ElementType::U16, DatumType::U16),
+    (ElementType::I16, DatumType::I16),
+    (ElementType::U32, DatumType::U32),
+    (ElementType::I32, DatumType::I32),
+    (ElementType::U64, DatumType::U64),
+    (ElementType::I64, DatumType::I64),
+    (ElementType::F16, DatumType::F16),
+    (ElementType::F32, DatumType::F32),
+    (ElementType::F64, DatumType::F64),
+];
+
+/// tract has no bfloat16.
+fn datum_type(element: ElementType) -> TractResult<DatumType> {
+    let row = TYPES.iter().find(|(own, _)| *own == element);
+    row.map(|(_, theirs)| *theirs)
+        .ok_or_else(|| TractError::msg(format!("elements of type {element} are not supported")))
+}
+
+fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
+    let mut made = tract_onnx::prelude::Tensor::zero_dt(datum_type(tensor.element())?, tensor.shape())?;
+    let mut plain = made.try_as_plain_ram_mut()?;
+    if tensor.element() == ElementType::Bool {
+        // Any other byte than 0 and 1 is no Rust bool.
+        plain.as_bytes_mut().iter_mut().zip(tensor.bytes()).for_each(|(to, from)| *to = u8::from(*from != 0));
+    } else {
+        plain.as_bytes_mut().copy_from_slice(tensor.bytes());
+    }
+    Ok(made.into_tvalue())
+}
+
+fn from_tract(value: &TValue, spec: &TensorSpec) -> Result<Tensor, EngineError> {
+    let datum_type = datum_type(spec.element).map_err(|error| run_error(&error))?;
+    let cast = value.cast_to_dt(datum_type).map_err(|error| run_error(&error))?;
+    let plain = cast.try_as_plain_ram().map_err(|error| run_error(&error))?;
+    Ok(Tensor::new(spec.element, cast.shape().to_vec(), plain.as_bytes())?)
+}
+
+fn run_error(error: &TractError) -> EngineError {
+    internal(format!("tract: {error:#}"))
+}
+
+fn internal(reason: String) -> EngineError {
+    EngineError::Internal { engine: NAME.into(), reason }
+}
+
+/// What tract could not load, after what the integer kernels could not.
+fn unsupported(error: &TractError, coverage: &Coverage) -> EngineError {
+    let integer = match coverage.left_out.first() {
+        Some(node) => format!("; no integer kernel takes {} ({}): {}", node.node, node.operator, node.reason),
+        None => String::new(),
+    };
+    EngineError::Unsupported { engine: NAME.into(), reason: format!("tract: {error:#}{integer}") }
+}

@@ -1,0 +1,194 @@
+//! Builds a program: values with their axes in memory, the buffers behind them, the steps that fill those.
+
+use runtime_kernels::Permutation;
+
+use super::arena::{Lifetime, plan};
+use super::memory::Place;
+use super::{BufferId, Memory, OutputPlace, Program, Step};
+
+/// A value of the program under construction.
+pub(crate) type ValueId = usize;
+
+/// What a value's buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    /// Stored bytes of a signed or unsigned type.
+    Stored { signed: bool },
+    /// `f32`.
+    Float,
+}
+
+/// A tensor: a buffer, seen as `shape`.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) element: Element,
+    pub(crate) buffer: BufferId,
+    /// As the model has it.
+    pub(crate) shape: Vec<usize>,
+    /// Which of the model's axes is which axis in memory, outermost first. A transposition changes only this.
+    pub(crate) order: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Buffer {
+    Bytes(usize),
+    Floats(usize),
+    Constant(Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    values: Vec<Value>,
+    buffers: Vec<Buffer>,
+    steps: Vec<Step>,
+    /// Values that were brought into another order before: (value, order) and the result.
+    reordered: Vec<(ValueId, Vec<usize>, ValueId)>,
+}
+
+/// The model's own order of `rank` axes.
+pub(crate) fn plain(rank: usize) -> Vec<usize> {
+    (0..rank).collect()
+}
+
+/// Batch, space, channels.
+pub(crate) fn channels_last(rank: usize) -> Vec<usize> {
+    let mut order = plain(rank);
+    if rank > 2 {
+        order.remove(1);
+        order.push(1);
+    }
+    order
+}
+
+impl Builder {
+    pub(crate) fn value(&self, value: ValueId) -> &Value {
+        &self.values[value]
+    }
+
+    pub(crate) fn buffer(&self, value: ValueId) -> BufferId {
+        self.values[value].buffer
+    }
+
+    /// A new value with a buffer of its own.
+    pub(crate) fn add_value(&mut self, element: Element, shape: &[usize], order: Vec<usize>) -> ValueId {
+        let length = shape.iter().product();
+        let buffer = match element {
+            Element::Stored { .. } => Buffer::Bytes(length),
+            Element::Float => Buffer::Floats(length),
+        };
+        self.buffers.push(buffer);
+        self.add_view(element, self.buffers.len() - 1, shape, order)
+    }
+
+    /// A constant in plain order.
+    pub(crate) fn add_constant(&mut self, signed: bool, shape: &[usize], bytes: Vec<u8>) -> ValueId {
+        self.buffers.push(Buffer::Constant(bytes));
+        self.add_view(Element::Stored { signed }, self.buffers.len() - 1, shape, plain(shape.len()))
+    }
+
+    fn add_view(&mut self, element: Element, buffer: BufferId, shape: &[usize], order: Vec<usize>) -> ValueId {
+        self.values.push(Value { element, buffer, shape: shape.to_vec(), order });
+        self.values.len() - 1
+    }
+
+    pub(crate) fn add_step(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// The same elements with their axes in `order`; copies only when bytes have to move.
+    pub(crate) fn in_order(&mut self, value: ValueId, order: &[usize]) -> Result<ValueId, String> {
+        let Value { element, buffer, shape, order: now } = self.values[value].clone();
+        if now == order {
+            return Ok(value);
+        }
+        if let Some((_, _, done)) = self.reordered.iter().find(|(from, to, _)| *from == value && *to == order) {
+            return Ok(*done);
+        }
+        let in_memory: Vec<usize> = now.iter().map(|&axis| shape[axis]).collect();
+        let place = |axis: &usize| now.iter().position(|other| other == axis).unwrap_or_default();
+        let moves: Vec<usize> = order.iter().map(place).collect();
+        let permutation = Permutation::new(&in_memory, &moves).map_err(|error| format!("failed to {error}"))?;
+        let result = if permutation.is_identity() {
+            self.add_view(element, buffer, &shape, order.to_vec())
+        } else {
+            let result = self.add_value(element, &shape, order.to_vec());
+            let output = self.buffer(result);
+            self.add_step(match element {
+                Element::Stored { .. } => Step::Permute { input: buffer, permutation, output },
+                Element::Float => Step::PermuteFloats { input: buffer, permutation, output },
+            });
+            result
+        };
+        self.reordered.push((value, order.to_vec(), result));
+        Ok(result)
+    }
+
+    /// The same elements in the model's order under another shape.
+    pub(crate) fn reshaped(&mut self, value: ValueId, shape: &[usize]) -> Result<ValueId, String> {
+        let value = self.in_order(value, &plain(self.values[value].shape.len()))?;
+        let Value { element, buffer, shape: before, .. } = self.values[value].clone();
+        if before.iter().product::<usize>() != shape.iter().product::<usize>() {
+            return Err(format!("{before:?} cannot become {shape:?}"));
+        }
+        Ok(self.add_view(element, buffer, shape, plain(shape.len())))
+    }
+
+    /// Axis i of the result is axis `axes[i]` of `value`; nothing moves.
+    pub(crate) fn transposed(&mut self, value: ValueId, axes: &[usize]) -> Result<ValueId, String> {
+        let Value { element, buffer, shape, order } = self.values[value].clone();
+        let mut sorted = axes.to_vec();
+        sorted.sort_unstable();
+        if sorted != plain(shape.len()) {
+            return Err(format!("{axes:?} is no order of {} axes", shape.len()));
+        }
+        let new_shape: Vec<usize> = axes.iter().map(|&axis| shape[axis]).collect();
+        let renamed = |axis: &usize| axes.iter().position(|other| other == axis).unwrap_or_default();
+        let new_order = order.iter().map(renamed).collect();
+        Ok(self.add_view(element, buffer, &new_shape, new_order))
+    }
+
+    /// Plans the memory. `outputs` are the values that the model returns, in the model's order of axes.
+    pub(crate) fn finish(self, outputs: &[ValueId]) -> Program {
+        let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
+        for (number, step) in self.steps.iter().enumerate() {
+            let (reads, writes) = step.buffers();
+            lifetimes[writes].get_or_insert((number, number)).1 = number;
+            for buffer in reads {
+                if let Some((_, last)) = &mut lifetimes[buffer] {
+                    *last = number;
+                }
+            }
+        }
+        for &output in outputs {
+            if let Some((_, last)) = &mut lifetimes[self.values[output].buffer] {
+                *last = self.steps.len();
+            }
+        }
+        let lifetime = |buffer: usize, length: usize| {
+            let (first, last) = lifetimes[buffer].unwrap_or((0, 0));
+            Lifetime { length, first, last }
+        };
+        let (mut bytes, mut floats) = (Vec::new(), Vec::new());
+        for (id, buffer) in self.buffers.iter().enumerate() {
+            match buffer {
+                Buffer::Bytes(length) => bytes.push(lifetime(id, *length)),
+                Buffer::Floats(length) => floats.push(lifetime(id, *length)),
+                Buffer::Constant(_) => {}
+            }
+        }
+        let ((byte_ranges, byte_length), (float_ranges, float_length)) = (plan(&bytes), plan(&floats));
+        let (mut byte_ranges, mut float_ranges) = (byte_ranges.into_iter(), float_ranges.into_iter());
+        // As many ranges as buffers of the kind, in the same order.
+        let place = |buffer| match buffer {
+            Buffer::Bytes(_) => Place::Bytes(byte_ranges.next().unwrap_or_default()),
+            Buffer::Floats(_) => Place::Floats(float_ranges.next().unwrap_or_default()),
+            Buffer::Constant(bytes) => Place::Constant(bytes),
+        };
+        let memory = Memory::new(self.buffers.into_iter().map(place).collect(), byte_length, float_length);
+        let place = |&output: &ValueId| {
+            let value = &self.values[output];
+            OutputPlace { buffer: value.buffer, signed: value.element == Element::Stored { signed: true } }
+        };
+        Program::new(self.steps, memory, outputs.iter().map(place).collect())
+    }
+}

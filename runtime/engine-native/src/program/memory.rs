@@ -1,0 +1,127 @@
+//! The memory that a program works in.
+
+use std::ops::Range;
+
+use super::{BufferId, OutputPlace};
+
+/// The place of one buffer.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In the bytes of the arena.
+    Bytes(Range<usize>),
+    /// In the floats of the arena.
+    Floats(Range<usize>),
+    /// Never changed.
+    Constant(Vec<u8>),
+}
+
+/// Arena and constants.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    places: Vec<Place>,
+    bytes: Vec<u8>,
+    floats: Vec<f32>,
+}
+
+impl Memory {
+    pub(crate) fn new(places: Vec<Place>, bytes: usize, floats: usize) -> Self {
+        Self { places, bytes: vec![0; bytes], floats: vec![0.0; floats] }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        let constants = self.places.iter().map(|place| match place {
+            Place::Constant(bytes) => bytes.len(),
+            _ => 0,
+        });
+        self.bytes.len() + self.floats.len() * 4 + constants.sum::<usize>()
+    }
+
+    /// One byte buffer to write.
+    pub(crate) fn write(&mut self, output: BufferId) -> &mut [u8] {
+        match &self.places[output] {
+            Place::Bytes(range) => &mut self.bytes[range.clone()],
+            _ => &mut [],
+        }
+    }
+
+    /// One float buffer to write.
+    pub(crate) fn write_floats(&mut self, output: BufferId) -> &mut [f32] {
+        match &self.places[output] {
+            Place::Floats(range) => &mut self.floats[range.clone()],
+            _ => &mut [],
+        }
+    }
+
+    /// Byte buffers to read and one to write. The planner keeps them apart, because the output lives while its
+    /// inputs do.
+    pub(crate) fn read_write<const N: usize>(
+        &mut self,
+        inputs: [BufferId; N],
+        output: BufferId,
+    ) -> ([&[u8]; N], &mut [u8]) {
+        let Place::Bytes(range) = &self.places[output] else { return ([&[]; N], &mut []) };
+        let (before, rest) = self.bytes.split_at_mut(range.start);
+        let (output, after) = rest.split_at_mut(range.len());
+        let (before, after, end): (&[u8], &[u8], usize) = (before, after, range.end);
+        let places = &self.places;
+        let input = |id: BufferId| match &places[id] {
+            Place::Constant(bytes) => bytes.as_slice(),
+            Place::Bytes(other) if other.end <= before.len() => &before[other.clone()],
+            Place::Bytes(other) if other.start >= end => &after[other.start - end..other.end - end],
+            _ => &[],
+        };
+        (inputs.map(input), output)
+    }
+
+    /// A byte buffer to read and a float buffer to write.
+    pub(crate) fn read_write_floats(&mut self, input: BufferId, output: BufferId) -> (&[u8], &mut [f32]) {
+        let input = match &self.places[input] {
+            Place::Bytes(range) => &self.bytes[range.clone()],
+            Place::Constant(bytes) => bytes.as_slice(),
+            Place::Floats(_) => &[],
+        };
+        match &self.places[output] {
+            Place::Floats(range) => (input, &mut self.floats[range.clone()]),
+            _ => (input, &mut []),
+        }
+    }
+
+    /// A float buffer to read and one to write.
+    pub(crate) fn floats_to_floats(&mut self, input: BufferId, output: BufferId) -> (&[f32], &mut [f32]) {
+        let (Place::Floats(from), Place::Floats(to)) = (&self.places[input], &self.places[output]) else {
+            return (&[], &mut []);
+        };
+        if from.end <= to.start {
+            let (before, rest) = self.floats.split_at_mut(to.start);
+            (&before[from.clone()], &mut rest[..to.len()])
+        } else {
+            let (before, rest) = self.floats.split_at_mut(from.start);
+            (&rest[..from.len()], &mut before[to.clone()])
+        }
+    }
+
+    /// A float buffer to read and a byte buffer to write.
+    pub(crate) fn floats_to_bytes(&mut self, input: BufferId, output: BufferId) -> (&[f32], &mut [u8]) {
+        match (&self.places[input], &self.places[output]) {
+            (Place::Floats(from), Place::Bytes(to)) => (&self.floats[from.clone()], &mut self.bytes[to.clone()]),
+            _ => (&[], &mut []),
+        }
+    }
+
+    /// Copies an output of the model out, in the model's type.
+    pub(crate) fn export(&self, place: OutputPlace, output: &mut [u8]) {
+        let stored = match &self.places[place.buffer] {
+            Place::Floats(range) => {
+                for (to, from) in output.chunks_exact_mut(4).zip(&self.floats[range.clone()]) {
+                    to.copy_from_slice(&from.to_le_bytes());
+                }
+                return;
+            }
+            Place::Bytes(range) => &self.bytes[range.clone()],
+            Place::Constant(bytes) => bytes.as_slice(),
+        };
+        let flip = if place.signed { 0x80 } else { 0 };
+        output.iter_mut().zip(stored).for_each(|(to, from)| *to = from ^ flip);
+    }
+}

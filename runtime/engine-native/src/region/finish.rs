@@ -1,0 +1,176 @@
+//! Where a pending result meets its quantization: kernels are built and steps emitted.
+
+use runtime_kernels::{
+    Add, Affine, AveragePool, Convolution, DenseWeights, GlobalAveragePool, KernelError, Lookup, OutputScale,
+    Requantization,
+};
+
+use super::meaning::{Function, Meaning, Pending, Work};
+use super::quantized::stored;
+use super::reader::{Reader, Reason};
+use super::weights::{Bias, Weights};
+use crate::program::{ConcatPart, Element, Step, ValueId, channels_last, plain};
+
+fn refused(error: KernelError) -> Reason {
+    format!("failed to {error}")
+}
+
+impl Reader<'_> {
+    /// The stored bytes of `pending` under the quantization `y`.
+    pub(crate) fn quantize_pending(&mut self, pending: &Pending, y: &Affine) -> Result<ValueId, Reason> {
+        // Quantization is monotonic: the quantized bounds bound the quantized result.
+        let bounds = [y.quantize(pending.low), y.quantize(pending.high)];
+        let shape = pending.shape.as_slice();
+        match pending.work.as_ref() {
+            Work::Convolution { input, x, weights, bias, window, channels } => {
+                let scale = OutputScale {
+                    x_scale: x.scale,
+                    weight_scales: weights.scales.clone(),
+                    y_scale: y.scale,
+                    zero_point: y.zero_point,
+                    bounds,
+                };
+                let bias = bias.integers(x.scale, &weights.scales);
+                let convolution = Convolution::new(
+                    self.table,
+                    window.clone(),
+                    *channels,
+                    &weights.values,
+                    &bias,
+                    x.zero_point,
+                    &scale,
+                );
+                let convolution = Box::new(convolution.map_err(refused)?);
+                let (value, input, output) = self.output_of(*input, y, shape, channels_last(shape.len()));
+                self.builder.add_step(Step::Convolve { convolution, input, output });
+                Ok(value)
+            }
+            Work::Dense { input, x, weights, bias, rows } => {
+                let packed = Box::new(self.packed(x, weights, bias)?);
+                let requantization =
+                    Requantization::new(x.scale, &weights.scales, y.scale, y.zero_point, bounds[0], bounds[1]);
+                let requantization = requantization.map_err(refused)?;
+                let (value, input, output) = self.output_of(*input, y, shape, plain(shape.len()));
+                let table = self.table;
+                self.builder.add_step(Step::Dense { table, packed, requantization, rows: *rows, input, output });
+                Ok(value)
+            }
+            Work::Add { a: (a, a_affine), b: (b, b_affine) } => {
+                let add = Add::new(a_affine, b_affine, y, bounds).map_err(refused)?;
+                let order = self.builder.value(*a).order.clone();
+                let b = self.builder.in_order(*b, &order)?;
+                let (value, a, output) = self.output_of(*a, y, shape, order);
+                self.builder.add_step(Step::Add { add, a, b: self.builder.buffer(b), output });
+                Ok(value)
+            }
+            Work::AveragePool { input, x, window, channels, count_padding } => {
+                let pool = AveragePool::new(window.clone(), *channels, *x, *y, bounds, *count_padding);
+                let pool = Box::new(pool.map_err(refused)?);
+                let (value, input, output) = self.output_of(*input, y, shape, channels_last(shape.len()));
+                self.builder.add_step(Step::AveragePool { pool, input, output });
+                Ok(value)
+            }
+            Work::GlobalAveragePool { input, x, pixels, channels } => {
+                let pool = Box::new(GlobalAveragePool::new(*pixels, *channels, *x, *y, bounds).map_err(refused)?);
+                let (value, input, output) = self.output_of(*input, y, shape, channels_last(shape.len()));
+                self.builder.add_step(Step::GlobalAveragePool { pool, input, output });
+                Ok(value)
+            }
+            Work::Concat { parts, axis } => {
+                let lookup = |x: &Affine| Lookup::requantizing(x, y).bounded(bounds[0], bounds[1]);
+                let parts: Vec<_> = parts.iter().map(|(value, x)| (*value, Some(lookup(x)))).collect();
+                self.concatenated(&parts, *axis, stored(y), shape)
+            }
+            Work::Function { input, x, function } => {
+                let lookup = Lookup::new(x, y, |value| function.apply(value)).bounded(bounds[0], bounds[1]);
+                Ok(self.looked_up(*input, lookup, y))
+            }
+        }
+    }
+
+    /// A new stored value of `shape`, and the buffers of `input` and of itself.
+    fn output_of(&mut self, input: ValueId, y: &Affine, shape: &[usize], order: Vec<usize>) -> (ValueId, usize, usize) {
+        let value = self.builder.add_value(stored(y), shape, order);
+        (value, self.builder.buffer(input), self.builder.buffer(value))
+    }
+
+    fn packed(&self, x: &Affine, weights: &Weights, bias: &Bias) -> Result<runtime_kernels::PackedDense, Reason> {
+        let bias = bias.integers(x.scale, &weights.scales);
+        let weights = DenseWeights {
+            weights: &weights.values,
+            depth: weights.depth,
+            columns: weights.rows,
+            bias: &bias,
+            zero_point: x.zero_point,
+        };
+        (self.table.dense.pack)(&weights).map_err(refused)
+    }
+
+    /// `parts` side by side along `axis`, each through its table.
+    pub(crate) fn concatenated(
+        &mut self,
+        parts: &[(ValueId, Option<Lookup>)],
+        axis: usize,
+        element: Element,
+        shape: &[usize],
+    ) -> Result<ValueId, Reason> {
+        let Some(&(first, _)) = parts.first() else { return Err("it has no inputs".into()) };
+        let order = self.builder.value(first).order.clone();
+        let place = order.iter().position(|&other| other == axis).ok_or("its axis is none of its input's")?;
+        let row = |shape: &[usize]| order[place..].iter().map(|&axis| shape[axis]).product::<usize>();
+        let mut ready = Vec::new();
+        for (value, lookup) in parts {
+            let value = self.builder.in_order(*value, &order)?;
+            let width = row(&self.builder.value(value).shape);
+            let lookup = lookup.clone().filter(|lookup| !lookup.is_identity());
+            ready.push(ConcatPart { input: self.builder.buffer(value), width, lookup });
+        }
+        let stride = row(shape);
+        if ready.iter().map(|part| part.width).sum::<usize>() != stride {
+            return Err(format!("its inputs do not add up to a result of shape {shape:?}"));
+        }
+        let value = self.builder.add_value(element, shape, order);
+        let output = self.builder.buffer(value);
+        self.builder.add_step(Step::Concat { parts: ready, stride, output });
+        Ok(value)
+    }
+
+    /// `meaning` as floats in the arena: what an output of the model or a float operator at the border reads.
+    pub(crate) fn to_float(&mut self, meaning: &Meaning) -> Result<ValueId, Reason> {
+        match meaning {
+            Meaning::Float(value) => Ok(*value),
+            Meaning::Real(input, affine) => Ok(self.dequantized(*input, affine)),
+            Meaning::Pending(pending) => self.pending_to_float(pending),
+            Meaning::FloatInput(_) => Err("it reads an input of the model as float; quantize it".into()),
+            Meaning::Stored(_) => Err("it reads quantized bytes as real numbers".into()),
+            Meaning::RealConstant(_) => Err("it reads a constant only".into()),
+        }
+    }
+
+    fn dequantized(&mut self, input: ValueId, affine: &Affine) -> ValueId {
+        let value = self.like(input, Element::Float);
+        let (input, output) = (self.builder.buffer(input), self.builder.buffer(value));
+        self.builder.add_step(Step::Dequantize { input, affine: *affine, output });
+        value
+    }
+
+    /// A result that is never quantized: exact only where float arithmetic is one operation an element.
+    fn pending_to_float(&mut self, pending: &Pending) -> Result<ValueId, Reason> {
+        match pending.work.as_ref() {
+            Work::Dense { input, x, weights, bias, rows } if !pending.is_bounded() => {
+                let packed = Box::new(self.packed(x, weights, bias)?);
+                let multipliers: Vec<f32> = weights.scales.iter().map(|scale| x.scale * scale).collect();
+                let value = self.builder.add_value(Element::Float, &pending.shape, plain(pending.shape.len()));
+                let (input, output) = (self.builder.buffer(*input), self.builder.buffer(value));
+                let (table, rows) = (self.table, *rows);
+                self.builder.add_step(Step::DenseToFloats { table, packed, multipliers, rows, input, output });
+                Ok(value)
+            }
+            Work::Function { input, x, function: Function::Sigmoid } if !pending.is_bounded() => {
+                let float = self.dequantized(*input, x);
+                Ok(self.sigmoid(float))
+            }
+            _ => Err("a result is used without being quantized".into()),
+        }
+    }
+}

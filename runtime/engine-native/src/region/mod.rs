@@ -1,0 +1,76 @@
+//! From a graph to a program, or to the reasons why not.
+//!
+//! One walk in the graph's order gives every value a meaning: stored bytes, a real number that bytes stand for, a
+//! result whose quantization is still to come, a float. An integer kernel is emitted where a result meets its
+//! QuantizeLinear. What has no meaning here is left out by name, and then the whole model goes elsewhere.
+
+mod batch;
+mod elementwise;
+mod finish;
+mod linear;
+mod meaning;
+mod movement;
+mod quantized;
+mod reader;
+mod weights;
+mod windows;
+
+use runtime_engine::{Coverage, LeftOut};
+use runtime_graph::{Graph, Model, fold_constants, macs};
+use runtime_kernels::Table;
+
+use crate::program::Program;
+use batch::Batch;
+use reader::Reader;
+
+/// A model that the kernels cover wholly.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) program: Program,
+    pub(crate) coverage: Coverage,
+    /// The symbol of the batch; `None` when every size is fixed and the program runs once.
+    pub(crate) batch: Option<String>,
+}
+
+/// Compiles `model`, or says what keeps it from being compiled.
+pub(crate) fn compile(model: &Model, table: &'static Table) -> Result<Compiled, Coverage> {
+    let mut graph = model.graph().clone();
+    if let Err(error) = fold_constants(&mut graph, model.opset()) {
+        return Err(refused(&graph, format!("failed to {error}")));
+    }
+    let batch = match Batch::of(&graph, model.opset()) {
+        Ok(batch) => batch,
+        Err(reason) => return Err(refused(&graph, reason)),
+    };
+    let mut coverage = measure(&graph, &batch);
+    let mut reader = Reader::new(&graph, &batch, model.opset(), table);
+    reader.walk();
+    match reader.finish() {
+        Ok(mut program) => {
+            if let Err(error) = program.warm(&graph.inputs, &batch.input_shapes) {
+                return Err(refused(&graph, format!("failed to {error}")));
+            }
+            coverage.nodes_covered = coverage.nodes_total;
+            coverage.macs_covered = coverage.macs_total;
+            Ok(Compiled { program, coverage, batch: batch.symbol })
+        }
+        Err(mut left_out) => {
+            left_out.truncate(Coverage::LEFT_OUT_MAX);
+            Err(Coverage { left_out, ..coverage })
+        }
+    }
+}
+
+fn measure(graph: &Graph, batch: &Batch) -> Coverage {
+    Coverage {
+        nodes_total: graph.nodes.len() as u64,
+        macs_total: graph.nodes.iter().map(|node| macs(node, &batch.specs)).fold(0, u64::saturating_add),
+        ..Coverage::default()
+    }
+}
+
+/// The coverage of a graph of which nothing is covered for one reason.
+fn refused(graph: &Graph, reason: String) -> Coverage {
+    let left_out = LeftOut { node: graph.name.clone(), operator: "graph".into(), reason };
+    Coverage { nodes_total: graph.nodes.len() as u64, left_out: vec![left_out], ..Coverage::default() }
+}

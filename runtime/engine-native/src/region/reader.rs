@@ -1,0 +1,203 @@
+//! The walk over the graph.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runtime_engine::LeftOut;
+use runtime_graph::{Graph, Node, producers};
+use runtime_kernels::Table;
+use runtime_tensor::{ElementType, Tensor};
+
+use super::batch::Batch;
+use super::meaning::Meaning;
+use crate::program::{Builder, Element, Program, Step, ValueId};
+
+/// Why a node has no meaning here.
+pub(crate) type Reason = String;
+
+/// Operators of which only the first input is data; what feeds the others is worked out by shape inference.
+const FIRST_INPUT_ONLY: [&str; 5] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Clip"];
+
+/// The state of the walk.
+pub(crate) struct Reader<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) batch: &'a Batch,
+    pub(crate) opset: i64,
+    pub(crate) table: &'static Table,
+    pub(crate) builder: Builder,
+    meanings: BTreeMap<&'a str, Meaning>,
+    left_out: Vec<LeftOut>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(graph: &'a Graph, batch: &'a Batch, opset: i64, table: &'static Table) -> Self {
+        let builder = Builder::default();
+        Self { graph, batch, opset, table, builder, meanings: BTreeMap::new(), left_out: Vec::new() }
+    }
+
+    /// Gives every value that an output depends on a meaning, as far as that goes.
+    pub(crate) fn walk(&mut self) {
+        for (position, input) in self.graph.inputs.iter().enumerate() {
+            match self.input(position, input.element) {
+                Ok(meaning) => {
+                    self.meanings.insert(&input.name, meaning);
+                }
+                Err(reason) => {
+                    self.left_out.push(LeftOut { node: input.name.clone(), operator: "input".into(), reason })
+                }
+            }
+        }
+        let needed = needed_nodes(self.graph);
+        for (position, node) in self.graph.nodes.iter().enumerate() {
+            if !needed.contains(&position) {
+                continue;
+            }
+            match self.node(node) {
+                Ok(meaning) => {
+                    if let Some(output) = node.outputs.first() {
+                        self.meanings.insert(output, meaning);
+                    }
+                }
+                Err(reason) => {
+                    self.left_out.push(LeftOut { node: node.label(), operator: node.operator_path(), reason });
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, position: usize, element: ElementType) -> Result<Meaning, Reason> {
+        let signed = match element {
+            ElementType::F32 => return Ok(Meaning::FloatInput(position)),
+            ElementType::U8 => false,
+            ElementType::I8 => true,
+            other => return Err(format!("inputs of type {other} are not quantized; f32, u8 and i8 are taken")),
+        };
+        let shape = &self.batch.input_shapes[position];
+        let order = (0..shape.len()).collect();
+        let value = self.builder.add_value(Element::Stored { signed }, shape, order);
+        let output = self.builder.buffer(value);
+        self.builder.add_step(Step::ImportInput { input: position, signed, output });
+        Ok(Meaning::Stored(value))
+    }
+
+    /// The program, or everything that was left out.
+    pub(crate) fn finish(mut self) -> Result<Program, Vec<LeftOut>> {
+        let mut outputs = Vec::new();
+        for output in &self.graph.outputs {
+            match self.output(&output.name, output.element) {
+                Ok(value) => outputs.push(value),
+                // A missing meaning was explained where it went missing.
+                Err(reason) => {
+                    self.left_out.push(LeftOut { node: output.name.clone(), operator: "output".into(), reason });
+                }
+            }
+        }
+        if self.left_out.is_empty() { Ok(self.builder.finish(&outputs)) } else { Err(self.left_out) }
+    }
+
+    fn output(&mut self, name: &str, element: ElementType) -> Result<ValueId, Reason> {
+        self.batch.shape(name)?;
+        let value = match self.meaning(name)? {
+            Meaning::Stored(value) => value,
+            other => self.to_float(&other)?,
+        };
+        let found = match self.builder.value(value).element {
+            Element::Float => ElementType::F32,
+            Element::Stored { signed: true } => ElementType::I8,
+            Element::Stored { signed: false } => ElementType::U8,
+        };
+        if found != element {
+            return Err(format!("it is {found} here and {element} in the model"));
+        }
+        let order: Vec<usize> = (0..self.builder.value(value).shape.len()).collect();
+        self.builder.in_order(value, &order)
+    }
+
+    /// What `name` stands for.
+    pub(crate) fn meaning(&self, name: &str) -> Result<Meaning, Reason> {
+        if let Some(meaning) = self.meanings.get(name) {
+            return Ok(meaning.clone());
+        }
+        if self.graph.initializers.contains_key(name) {
+            return Err(format!("it reads the constant {name} as data, which is not quantized"));
+        }
+        Err(format!("it reads {name}, which is left out"))
+    }
+
+    /// The meaning of input `position` of `node`.
+    pub(crate) fn input_meaning(&self, node: &Node, position: usize) -> Result<Meaning, Reason> {
+        self.meaning(node.input(position).ok_or_else(|| format!("it has no input {position}"))?)
+    }
+
+    /// The constant at input `position` of `node`; `None` when the input is absent.
+    pub(crate) fn constant(&self, node: &Node, position: usize) -> Result<Option<&'a Tensor>, Reason> {
+        let Some(name) = node.input(position) else { return Ok(None) };
+        let constant = self.graph.initializers.get(name);
+        constant.map(Some).ok_or_else(|| format!("its input {name} is not a constant"))
+    }
+
+    /// The shape of output 0 of `node` for one sample.
+    pub(crate) fn output_shape(&self, node: &Node) -> Result<Vec<usize>, Reason> {
+        self.batch.shape(node.output(0).ok_or("it has no output")?)
+    }
+
+    fn node(&mut self, node: &Node) -> Result<Meaning, Reason> {
+        if node.outputs.iter().skip(1).any(|output| !output.is_empty()) {
+            return Err("only its first output is supported".into());
+        }
+        if !node.is_standard() {
+            return self.microsoft_node(node);
+        }
+        match node.operator.as_str() {
+            "QuantizeLinear" => self.quantize_linear(node),
+            "DequantizeLinear" => self.dequantize_linear(node),
+            "Conv" => self.conv(node),
+            "Gemm" => self.gemm(node),
+            "MatMul" => self.mat_mul(node),
+            "QLinearConv" => self.qlinear_conv(node),
+            "QLinearMatMul" => self.qlinear_mat_mul(node),
+            "Add" => self.add(node),
+            "Relu" => self.clip(node, 0.0, f32::INFINITY),
+            "Clip" => {
+                let (low, high) = self.clip_bounds(node)?;
+                self.clip(node, low, high)
+            }
+            "Sigmoid" | "Tanh" | "LeakyRelu" | "HardSigmoid" | "HardSwish" => self.function(node),
+            "Softmax" => self.softmax(node),
+            "MaxPool" | "GlobalMaxPool" => self.max_pool(node),
+            "AveragePool" => self.average_pool(node),
+            "GlobalAveragePool" => self.global_average_pool(node),
+            "Concat" => self.concat(node),
+            "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" | "Transpose" => {
+                self.movement(node)
+            }
+            _ => Err("no integer kernel for this operator".into()),
+        }
+    }
+
+    fn microsoft_node(&mut self, node: &Node) -> Result<Meaning, Reason> {
+        match (node.domain.as_str(), node.operator.as_str()) {
+            ("com.microsoft", "QLinearAdd") => self.qlinear_add(node),
+            ("com.microsoft", "QLinearGlobalAveragePool") => self.qlinear_global_average_pool(node),
+            ("com.microsoft", "QuantizeLinear") => self.quantize_linear(node),
+            ("com.microsoft", "DequantizeLinear") => self.dequantize_linear(node),
+            _ => Err("no integer kernel for this operator".into()),
+        }
+    }
+}
+
+/// Positions of the nodes whose data an output of the graph depends on. The others compute shapes.
+fn needed_nodes(graph: &Graph) -> BTreeSet<usize> {
+    let makers = producers(graph);
+    let mut names: Vec<&str> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
+    let mut needed = BTreeSet::new();
+    while let Some(name) = names.pop() {
+        let Some(&maker) = makers.get(name) else { continue };
+        if !needed.insert(maker) {
+            continue;
+        }
+        let node = &graph.nodes[maker];
+        let first_only = node.is_standard() && FIRST_INPUT_ONLY.contains(&node.operator.as_str());
+        names.extend(node.reads().take(if first_only { 1 } else { usize::MAX }));
+    }
+    needed
+}

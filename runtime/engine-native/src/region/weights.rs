@@ -1,0 +1,142 @@
+//! Weights and biases out of constants.
+
+use runtime_graph::Node;
+use runtime_tensor::{ElementType, Tensor};
+
+use super::meaning::{Meaning, RealConstant};
+use super::quantized::integers;
+use super::reader::{Reader, Reason};
+
+/// How far the bias's own scale may lie from input scale times weight scale, as a share.
+const BIAS_SCALE_DEVIATION_MAX: f32 = 1e-3;
+
+/// Symmetric 8-bit weights, one row for each output channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    pub(crate) values: Vec<i8>,
+    /// Output channels.
+    pub(crate) rows: usize,
+    /// Weights of one output channel.
+    pub(crate) depth: usize,
+    /// One an output channel.
+    pub(crate) scales: Vec<f32>,
+}
+
+/// A bias before the input's scale is known to fit.
+#[derive(Clone, Debug)]
+pub(crate) enum Bias {
+    None,
+    /// In units of input scale times weight scale.
+    Integers(Vec<i32>),
+    /// In real numbers.
+    Floats(Vec<f32>),
+}
+
+/// How a constant's axes hold output channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChannelAxis {
+    /// The first axis: convolutions, transposed matrices.
+    First,
+    /// The second of two: plain matrices.
+    Second,
+}
+
+impl Weights {
+    /// Weights whose zero points are folded in; an error when a weight less its zero point does not fit 8 bits.
+    pub(crate) fn of(constant: &RealConstant, channels: ChannelAxis) -> Result<Self, Reason> {
+        let RealConstant { tensor, scales, zero_points, axis } = constant;
+        let shape = tensor.shape();
+        let channel_axis = match channels {
+            ChannelAxis::First => 0,
+            ChannelAxis::Second if shape.len() == 2 => 1,
+            ChannelAxis::Second => return Err(format!("weights of shape {shape:?} are no matrix")),
+        };
+        if tensor.element() == ElementType::I32 {
+            return Err("32-bit weights have no kernels".into());
+        }
+        if scales.len() != 1 && *axis != channel_axis {
+            return Err(format!("weights have scales along axis {axis}; along axis {channel_axis} is supported"));
+        }
+        let rows = *shape.get(channel_axis).ok_or("weights are a scalar")?;
+        let depth = tensor.len().checked_div(rows).unwrap_or(0);
+        let raw = integers(tensor)?;
+        let mut values = Vec::with_capacity(raw.len());
+        for row in 0..rows {
+            let zero_point = zero_points[row.min(zero_points.len() - 1)];
+            for k in 0..depth {
+                let at = if channel_axis == 0 { row * depth + k } else { k * rows + row };
+                let weight = raw[at] - zero_point;
+                values.push(i8::try_from(weight).map_err(|_| {
+                    format!(
+                        "weight {} less its zero point {zero_point} does not fit 8 bits; quantize symmetrically",
+                        raw[at]
+                    )
+                })?);
+            }
+        }
+        let scales = (0..rows).map(|row| scales[row.min(scales.len() - 1)]).collect();
+        Ok(Self { values, rows, depth, scales })
+    }
+}
+
+impl Bias {
+    /// The bias in units of `x_scale * weight scale`. A float one is rounded half to even, as ONNX Runtime does.
+    pub(crate) fn integers(&self, x_scale: f32, weight_scales: &[f32]) -> Vec<i32> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Integers(values) => values.clone(),
+            Self::Floats(values) => {
+                let quantized = |(&value, &w_scale): (&f32, &f32)| {
+                    let rounded = (value / (x_scale * w_scale)).round_ties_even();
+                    // Saturates; NaN becomes 0.
+                    rounded as i32
+                };
+                values.iter().zip(weight_scales).map(quantized).collect()
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The weights at input `position` of `node`.
+    pub(crate) fn weights(&self, node: &Node, position: usize, channels: ChannelAxis) -> Result<Weights, Reason> {
+        match self.input_meaning(node, position)? {
+            Meaning::RealConstant(constant) => Weights::of(&constant, channels),
+            _ => Err("its weights are not quantized constants".into()),
+        }
+    }
+
+    /// The bias at input `position` of `node`, one element a weight row.
+    pub(crate) fn bias(&self, node: &Node, position: usize, x_scale: f32, weights: &Weights) -> Result<Bias, Reason> {
+        let Some(name) = node.input(position) else { return Ok(Bias::None) };
+        if let Some(tensor) = self.graph.initializers.get(name) {
+            let values = tensor.as_f32().map_err(|error| format!("failed to {error}"))?;
+            return Ok(Bias::Floats(spread(tensor, values, weights.rows)?));
+        }
+        let Meaning::RealConstant(constant) = self.meaning(name)? else {
+            return Err("its bias is not a constant".into());
+        };
+        if constant.tensor.element() != ElementType::I32 || constant.zero_points.iter().any(|&zero| zero != 0) {
+            return Err("its bias is quantized, but not to 32 bits with zero point 0".into());
+        }
+        for (row, weight_scale) in weights.scales.iter().enumerate() {
+            let (found, expected) = (constant.scales[row.min(constant.scales.len() - 1)], x_scale * weight_scale);
+            if (found - expected).abs() > expected * BIAS_SCALE_DEVIATION_MAX {
+                return Err(format!("its bias has scale {found}; input scale times weight scale is {expected}"));
+            }
+        }
+        Ok(Bias::Integers(spread(&constant.tensor, &integers(&constant.tensor)?, weights.rows)?))
+    }
+}
+
+/// One element for each of `rows`, from as many or from one.
+fn spread<T: Copy>(tensor: &Tensor, values: &[T], rows: usize) -> Result<Vec<T>, Reason> {
+    let shape = tensor.shape();
+    if values.len() == 1 {
+        return Ok(vec![values[0]; rows]);
+    }
+    if values.len() == rows && shape.last() == Some(&rows) {
+        return Ok(values.to_vec());
+    }
+    Err(format!("its bias has shape {shape:?} for {rows} outputs"))
+}
