@@ -1,14 +1,215 @@
-//! Calibration.
-use runtime_engine::Engine;
-use runtime_graph::Model;
-use runtime_tensor::{NamedTensor, QuantizationPlan};
-use crate::{CalibrationOptions, QuantizeError};
-/// Runs the float model over the samples and chooses ranges.
+//! Calibration: the float model runs over samples, and what its tensors hold chooses their scales.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runtime_engine::{Engine, LoadOptions, Session};
+use runtime_graph::{Graph, Model, infer_shapes};
+use runtime_tensor::{NamedTensor, QuantizationPlan, TensorSpec};
+
+use crate::bound::Bound;
+use crate::linear::Linear;
+use crate::parameters::activation_parameters;
+use crate::prepare::{prepare, shapes_of};
+use crate::select::{Form, Selection};
+use crate::weights::{WeightWish, weight_parameters};
+use crate::{CalibrationOptions, Observer, QuantizeError, Range};
+
+/// Bytes of inner tensors that one run may hand out; a model with more runs several times a batch.
+const EXPOSED_BYTES_MAX: u64 = 256 << 20;
+
+/// Runs the float model over `batches` and chooses a scale for every tensor that becomes an integer.
+///
+/// A batch names every input of the model. Inner tensors are read by making them outputs of the graph that
+/// `engine` runs; one batch is held at a time. The same batches give the same plan on the same engine.
 pub fn calibrate(
-    _model: &Model,
-    _batches: &mut dyn Iterator<Item = Result<Vec<NamedTensor>, String>>,
-    _engine: &dyn Engine,
-    _options: &CalibrationOptions,
+    model: &Model,
+    batches: &mut dyn Iterator<Item = Result<Vec<NamedTensor>, String>>,
+    engine: &dyn Engine,
+    options: &CalibrationOptions,
 ) -> Result<QuantizationPlan, QuantizeError> {
-    Err(QuantizeError::NoSamples)
+    let prepared = prepare(model)?;
+    let shapes = shapes_of(prepared.graph(), prepared.opset())?;
+    let selection = Selection::of(prepared.graph(), &shapes, &options.quantize.skip);
+    if selection.groups.is_empty() {
+        return Err(QuantizeError::NothingToDo {
+            reason: "no Conv, Gemm or MatMul has constant f32 weights".to_owned(),
+        });
+    }
+    let mut watch = Watch::new(&prepared, &selection, options)?;
+    let mut sessions: Option<Vec<Probe>> = None;
+    let mut count = 0;
+    for batch in batches {
+        let batch = batch.map_err(|reason| QuantizeError::Samples { batch: count, reason })?;
+        let probes = match &mut sessions {
+            Some(probes) => probes,
+            none => none.insert(load_probes(&prepared, &watch.inner, &batch, engine, options.threads)?),
+        };
+        watch.see(&batch, count)?;
+        for probe in probes {
+            let found = probe.session.run(&batch, &probe.values, None)?;
+            watch.see(&found, count)?;
+        }
+        count += 1;
+    }
+    if count == 0 {
+        return Err(QuantizeError::NoSamples);
+    }
+    tracing::debug!(batches = count, tensors = watch.observers.len(), "calibrated");
+    let ranges = watch.ranges(&selection)?;
+    plan(&prepared, &selection, &ranges, options)
+}
+
+/// A session that hands out some inner tensors.
+struct Probe {
+    session: Box<dyn Session>,
+    values: Vec<String>,
+}
+
+/// Loads the model with its inner tensors as outputs, in as many parts as their size in this batch asks for.
+fn load_probes(
+    prepared: &Model,
+    inner: &BTreeSet<String>,
+    batch: &[NamedTensor],
+    engine: &dyn Engine,
+    threads: usize,
+) -> Result<Vec<Probe>, QuantizeError> {
+    let mut bindings = BTreeMap::new();
+    for (name, tensor) in batch {
+        if let Some(spec) = prepared.graph().inputs.iter().find(|spec| spec.name == *name) {
+            spec.check(tensor, &mut bindings)?;
+        }
+    }
+    let shapes = infer_shapes(prepared.graph(), prepared.opset(), &BTreeMap::new())?;
+    let bytes = |spec: &TensorSpec| {
+        let shape = spec.bound_shape(&bindings).unwrap_or_default();
+        shape.iter().fold(spec.element.size_bytes() as u64, |bytes, &size| bytes.saturating_mul(size as u64))
+    };
+    let mut parts: Vec<(u64, Vec<TensorSpec>)> = Vec::new();
+    for spec in inner.iter().filter_map(|name| shapes.get(name)) {
+        match parts.last_mut() {
+            Some((total, part)) if total.saturating_add(bytes(spec)) <= EXPOSED_BYTES_MAX => {
+                *total += bytes(spec);
+                part.push(spec.clone());
+            }
+            _ => parts.push((bytes(spec), vec![spec.clone()])),
+        }
+    }
+    let load = |(_, part): (u64, Vec<TensorSpec>)| {
+        let values = part.iter().map(|spec| spec.name.clone()).collect();
+        let mut exposed = prepared.clone();
+        exposed.graph_mut().expose(part);
+        let options = LoadOptions { threads, ..LoadOptions::default() };
+        Ok(Probe { session: engine.load(&exposed.write(), &options)?, values })
+    };
+    parts.into_iter().map(load).collect()
+}
+
+/// The observers of all tensors that are watched.
+struct Watch {
+    observers: BTreeMap<String, Observer>,
+    /// Tensors that are neither inputs nor constants: a run must hand them out.
+    inner: BTreeSet<String>,
+}
+
+impl Watch {
+    fn new(prepared: &Model, selection: &Selection, options: &CalibrationOptions) -> Result<Self, QuantizeError> {
+        let graph = prepared.graph();
+        // What carries or joins elements shows nothing new behind itself.
+        let repeated: BTreeSet<&str> = selection
+            .integer_nodes()
+            .filter(|(_, form)| matches!(form, Form::Carrying | Form::Joining))
+            .filter_map(|(index, _)| graph.nodes[index].output(0))
+            .collect();
+        let watched = selection.groups.keys().filter(|name| !repeated.contains(name.as_str()));
+        let mut observers: BTreeMap<String, Observer> =
+            watched.map(|name| (name.clone(), Observer::new(options.observer))).collect();
+        let mut inner = BTreeSet::new();
+        for (name, observer) in &mut observers {
+            if let Some(constant) = graph.initializers.get(name) {
+                if !observer.observe(constant.as_f32()?) {
+                    return Err(QuantizeError::NotFinite { tensor: name.clone(), batch: 0 });
+                }
+            } else if !graph.inputs.iter().any(|input| input.name == *name) {
+                inner.insert(name.clone());
+            }
+        }
+        Ok(Self { observers, inner })
+    }
+
+    fn see(&mut self, tensors: &[NamedTensor], batch: u64) -> Result<(), QuantizeError> {
+        for (name, tensor) in tensors {
+            if let Some(observer) = self.observers.get_mut(name)
+                && !observer.observe(tensor.as_f32()?)
+            {
+                return Err(QuantizeError::NotFinite { tensor: name.clone(), batch });
+            }
+        }
+        Ok(())
+    }
+
+    /// The range of each group: what its members take together.
+    fn ranges(&self, selection: &Selection) -> Result<BTreeMap<String, Range>, QuantizeError> {
+        let mut ranges: BTreeMap<String, Range> = BTreeMap::new();
+        for (name, observer) in &self.observers {
+            let found = observer.range().ok_or_else(|| QuantizeError::Plan {
+                tensor: name.clone(),
+                reason: "no batch showed a value of it; are the batches empty?".to_owned(),
+            })?;
+            let leader = selection.groups[name].clone();
+            ranges.entry(leader).and_modify(|range| *range = range.join(found)).or_insert(found);
+        }
+        Ok(ranges)
+    }
+}
+
+/// Scales for activations from their ranges, and for weights from the weights.
+fn plan(
+    prepared: &Model,
+    selection: &Selection,
+    ranges: &BTreeMap<String, Range>,
+    options: &CalibrationOptions,
+) -> Result<QuantizationPlan, QuantizeError> {
+    let mut plan = QuantizationPlan::default();
+    let bounds = bounds_of_groups(prepared.graph(), selection);
+    for (name, leader) in &selection.groups {
+        let range = ranges.get(leader).copied().ok_or_else(|| QuantizeError::Plan {
+            tensor: name.clone(),
+            reason: format!("its scale is that of {leader:?}, which was not observed"),
+        })?;
+        let mut found = activation_parameters(range, options.quantize.activation);
+        for bound in bounds.get(leader).into_iter().flatten() {
+            let ends = options.quantize.activation.bounds();
+            found.scales[0] = bound.reach(found.scales[0], found.zero_points[0], ends);
+        }
+        plan.tensors.insert(name.clone(), found);
+    }
+    let wish = WeightWish { per_channel: options.quantize.per_channel, pair_safe: options.quantize.pair_safe };
+    let graph = prepared.graph();
+    for (index, _) in selection.integer_nodes().filter(|(_, form)| *form == Form::Linear) {
+        let node = &graph.nodes[index];
+        let refuse = |reason: String| QuantizeError::Plan { tensor: node.label(), reason };
+        let linear = Linear::of(node, graph).map_err(refuse)?;
+        let input_scale = plan.tensors[node.inputs[0].as_str()].scales[0];
+        let weights = linear.weights.as_f32()?;
+        if !weights.iter().chain(linear.bias.iter().flatten()).all(|value| value.is_finite()) {
+            return Err(refuse("its weights or bias hold NaN or infinity".to_owned()));
+        }
+        let found = weight_parameters(weights, &linear.layout, linear.bias.as_deref(), input_scale, wish);
+        // Shared by two nodes, weights have the scales that their first node asks for.
+        plan.tensors.entry(linear.name).or_insert(found);
+    }
+    Ok(plan)
+}
+
+/// The bounds that saturation is to take over, by the tensor that stands for the group of what they make.
+fn bounds_of_groups(graph: &Graph, selection: &Selection) -> BTreeMap<String, Vec<Bound>> {
+    let mut found: BTreeMap<String, Vec<Bound>> = BTreeMap::new();
+    for &index in selection.bounds.values() {
+        let node = &graph.nodes[index];
+        let leader = node.output(0).and_then(|output| selection.groups.get(output));
+        if let (Some(leader), Some(bound)) = (leader, Bound::of(node, graph)) {
+            found.entry(leader.clone()).or_default().push(bound);
+        }
+    }
+    found
 }

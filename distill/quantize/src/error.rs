@@ -21,7 +21,9 @@ pub enum QuantizeError {
     #[error("calibrate: there are no samples; give at least one batch")]
     NoSamples,
     /// A value is no number.
-    #[error("calibrate: tensor {tensor:?} holds NaN or infinity in batch {batch}; look at the samples and at the float model")]
+    #[error(
+        "calibrate: tensor {tensor:?} holds NaN or infinity in batch {batch}; look at the samples and at the float model"
+    )]
     NotFinite {
         /// The tensor.
         tensor: String,

@@ -1,7 +1,35 @@
-//! Post-training quantization of ONNX graphs.
+//! Post-training quantization of ONNX graphs: calibration makes a plan, the plan makes an integer model.
+//!
+//! The model that comes out is float at its borders and QDQ inside: every quantized value passes QuantizeLinear
+//! and DequantizeLinear, weights are signed 8-bit with one scale an output channel, biases 32-bit with the scale
+//! of input times weights. Engines that know the form run it on integers.
+//!
+//! Invariants: the same model, samples and options give the same bytes; nothing is quantized whose integer form
+//! engines do not have, and the report says of every node what became of it and why.
+#![forbid(unsafe_code)]
+
+mod bound;
 mod calibrate;
+mod emit;
 mod error;
+mod fuse;
+mod linear;
+mod observe;
 mod options;
+mod pairs;
+mod parameters;
+mod prepare;
+mod quantize;
+mod report;
+mod select;
+mod weights;
+
 pub use calibrate::calibrate;
 pub use error::QuantizeError;
-pub use options::{Activation, CalibrationOptions, NodeReport, ObserverKind, QuantizeOptions, QuantizeReport, Quantized, quantize};
+pub use observe::{Observer, Range};
+pub use options::{Activation, CalibrationOptions, ObserverKind, QuantizeOptions};
+pub use pairs::{is_pair_safe, make_pair_safe};
+pub use parameters::{activation_parameters, requantized};
+pub use prepare::prepare;
+pub use quantize::{Quantized, quantize};
+pub use report::{NodeReport, QuantizeReport};

@@ -1,81 +1,74 @@
-//! Options.
-use runtime_graph::Model;
-use runtime_tensor::QuantizationPlan;
-use crate::QuantizeError;
-/// How the range of a tensor is chosen from what was seen.
+//! What a caller chooses.
+
+use runtime_tensor::ElementType;
+
+/// How the range of a tensor is chosen from the values seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ObserverKind {
-    /// Smallest and largest value.
+    /// From the smallest to the largest value.
     #[default]
     MinMax,
-    /// This share of all values lies inside, such as 0.9999.
+    /// Such that this share of all values lies inside: 0.9999 gives one in ten thousand away. From 0.5 to 1.
     Percentile(f64),
-    /// The range with the least squared error.
+    /// The range whose quantization has the least squared error.
     SquaredError,
 }
+
 /// Integer type of activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
-    /// Unsigned.
+    /// Unsigned, 0 to 255: what CPU kernels want.
     #[default]
     U8,
-    /// Signed.
+    /// Signed, -128 to 127.
     I8,
 }
+
+impl Activation {
+    /// The element type.
+    pub fn element(self) -> ElementType {
+        match self {
+            Self::U8 => ElementType::U8,
+            Self::I8 => ElementType::I8,
+        }
+    }
+
+    /// Smallest and largest integer.
+    pub fn bounds(self) -> (i32, i32) {
+        match self {
+            Self::U8 => (0, 255),
+            Self::I8 => (-128, 127),
+        }
+    }
+}
+
 /// How to calibrate.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CalibrationOptions {
-    /// Range choice.
+    /// How ranges of activations are chosen.
     pub observer: ObserverKind,
     /// The options that the plan is made for.
     pub quantize: QuantizeOptions,
-    /// Threads of the float engine.
+    /// Threads of the engine that runs the float model; 0 means 1.
     pub threads: usize,
 }
+
 /// How to quantize.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuantizeOptions {
-    /// One weight scale an output channel.
+    /// One weight scale an output channel instead of one for the whole tensor.
     pub per_channel: bool,
-    /// Weights with which no 16-bit pair sum can saturate.
+    /// Weights whose adjacent pairs cannot saturate a 16-bit sum with any activations: exact also where kernels
+    /// add pairs in 16 bits (AVX2 without VNNI).
     pub pair_safe: bool,
     /// Integer type of activations.
     pub activation: Activation,
-    /// Labels of nodes to leave in float.
+    /// Nodes to leave in float, by name or label.
     pub skip: Vec<String>,
 }
+
 impl Default for QuantizeOptions {
-    fn default() -> Self { Self { per_channel: true, pair_safe: false, activation: Activation::U8, skip: Vec::new() } }
-}
-/// One node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeReport {
-    /// Label.
-    pub node: String,
-    /// Operator.
-    pub operator: String,
-    /// Why it stays in float; `None` when it was quantized.
-    pub left_out: Option<String>,
-    /// Weight noise relative to the weights' power in decibels.
-    pub weight_noise_db: Option<f64>,
-    /// Weights that the pair rule shrank.
-    pub weights_shrunk: u64,
-}
-/// What was done.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct QuantizeReport {
-    /// Every node of the prepared float graph.
-    pub nodes: Vec<NodeReport>,
-}
-/// A quantized model.
-#[derive(Clone, Debug)]
-pub struct Quantized {
-    /// The QDQ model.
-    pub model: Model,
-    /// What was done.
-    pub report: QuantizeReport,
-}
-/// Quantizes.
-pub fn quantize(model: &Model, _plan: &QuantizationPlan, _options: &QuantizeOptions) -> Result<Quantized, QuantizeError> {
-    Ok(Quantized { model: model.clone(), report: QuantizeReport::default() })
+    fn default() -> Self {
+        Self { per_channel: true, pair_safe: false, activation: Activation::U8, skip: Vec::new() }
+    }
 }
