@@ -60,12 +60,19 @@ fn timestamp_version_rollback() {
     assert_attack(&state, &control.files(), &attack.files(), 3, "version-rollback");
 }
 
+/// The refusal names the listing: the file that it lists is not even fetched.
+fn refused_by(state: &TrustState, attack: &Draft, file: &str) {
+    let refusal = refresh(state, &attack.files()).unwrap_err();
+    assert!(refusal.to_string().starts_with(&format!("trust {file}: ")), "{refusal}");
+}
+
 #[test]
 fn timestamp_names_an_older_snapshot() {
     let state = Draft::default().seen();
     let control = Draft::default().next();
     let attack = Draft { snapshot_version: 4, ..control.clone() };
     assert_attack(&state, &control.files(), &attack.files(), 3, "version-rollback");
+    refused_by(&state, &attack, "timestamp.json");
 }
 
 #[test]
@@ -167,9 +174,11 @@ fn snapshot_lists_older_targets() {
     let control = Draft::default().next();
     let attack = Draft { targets_version: 4, ..control.clone() };
     assert_attack(&state, &control.files(), &attack.files(), 3, "version-rollback");
+    refused_by(&state, &attack, "snapshot.json");
     let mut attack = control.clone();
     attack.named().version = 4;
     assert_attack(&state, &control.files(), &attack.files(), 3, "version-rollback");
+    refused_by(&state, &attack, "snapshot.json");
 }
 
 #[test]

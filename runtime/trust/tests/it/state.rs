@@ -63,15 +63,23 @@ fn a_state_written_by_hand_must_be_signed() {
     let at = |needle: &[u8], bytes: &[u8]| {
         bytes.windows(needle.len()).position(|window| window == needle).expect("it is in there")
     };
-    // The same length, another floor: release never signed it.
-    let result = forged(|bytes| {
-        let index = at(br#""floor":3"#, bytes) + 8;
-        bytes[index] = b'0';
-    });
-    let Err(StateError::NotTrusted(refusal)) = result else {
-        panic!("{result:?}");
-    };
-    assert_eq!(refusal.reason(), "signature-threshold");
+    // The same length, another content: nobody ever signed it.
+    for (old, new) in [
+        (r#""floor":3"#, r#""floor":0"#),
+        (r#""paths":["digits/*"]"#, r#""paths":["other//*"]"#),
+        (r#""targets.json":{"version":5"#, r#""targets.json":{"version":4"#),
+        (r#""snapshot.json":{"version":5"#, r#""snapshot.json":{"version":4"#),
+        (r#""consistent_snapshot":false"#, r#""consistent_snapshot":true "#),
+    ] {
+        let result = forged(|bytes| {
+            let index = at(old.as_bytes(), bytes);
+            bytes[index..index + old.len()].copy_from_slice(new.as_bytes());
+        });
+        let Err(StateError::NotTrusted(refusal)) = result else {
+            panic!("{new}: {result:?}");
+        };
+        assert_eq!(refusal.reason(), "signature-threshold", "{new}");
+    }
     for (what, change) in [
         ("a reserved byte", Box::new(|bytes: &mut Vec<u8>| bytes[12] = 1) as Box<dyn FnOnce(&mut Vec<u8>)>),
         ("the magic", Box::new(|bytes| bytes[0] = b'X')),
@@ -87,6 +95,34 @@ fn a_state_written_by_hand_must_be_signed() {
         ),
     ] {
         assert!(matches!(forged(change), Err(StateError::Damaged { .. })), "{what}");
+    }
+}
+
+/// The part of a stored state that holds `file`, by its length before it.
+fn part(state: &TrustState, file: &[u8]) -> Vec<u8> {
+    assert!(state.to_bytes().windows(file.len()).any(|window| window == file));
+    [&u32::try_from(file.len()).unwrap().to_le_bytes(), file].concat()
+}
+
+/// A timestamp of one moment stored beside the snapshot of another, both signed.
+#[test]
+fn mix_and_match_in_a_state_written_by_hand() {
+    let (older, newer) = (Draft::default(), Draft::default().next());
+    let check = |state: &TrustState| {
+        let envelope = signed(runtime_trust::PayloadType::Manifest, MANIFEST, &[RELEASE]);
+        state.check_manifest(&envelope, &runtime_trust::Digest::of(MANIFEST), NAME, NOW)
+    };
+    check(&older.seen()).unwrap();
+    for file in [FileName::Timestamp, FileName::Snapshot, FileName::Targets, FileName::Named(NAME.to_owned())] {
+        let (old, new) = (part(&older.seen(), &older.files()[&file]), part(&newer.seen(), &newer.files()[&file]));
+        let bytes = older.seen().to_bytes();
+        let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+        let mut mixed = [&bytes[..at], &new, &bytes[at + old.len()..bytes.len() - 32]].concat();
+        let digest = runtime_trust::Digest::of(&mixed);
+        mixed.extend(digest.as_bytes());
+        let mixed = TrustState::parse(&mixed).unwrap();
+        assert_eq!(mixed.version(&file), Some(6));
+        assert_refused(check(&mixed), 3, "not-current");
     }
 }
 

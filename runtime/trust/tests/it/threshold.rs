@@ -81,14 +81,29 @@ fn same_key_under_two_names() {
 
 #[test]
 fn a_key_called_by_another_digest() {
-    let good: Value = serde_json::from_slice(&RootDraft::new(1).signed_by(&[]).bytes()).unwrap();
-    let signed = |root: &Value| add_signature(&serde_json::to_vec(root).unwrap(), &key(ROOT)).unwrap();
-    Root::pin(&signed(&good)).unwrap();
-    let mut attack = good;
-    let keys = attack["signed"]["keys"].as_object_mut().unwrap();
-    let id = key(DEPLOY).id().to_string();
-    keys[&id]["keyval"]["public"] = hex::encode(key(STRANGER).public().to_bytes()).into();
-    assert_refused(Root::pin(&signed(&attack)), 2, "malformed");
+    // No role names the key, so nothing but the check of names can object.
+    let with_name = |id: String| {
+        let mut root: Value = serde_json::from_slice(&RootDraft::new(1).signed_by(&[]).bytes()).unwrap();
+        root["signed"]["keys"][id] = serde_json::from_str(key(STRANGER).public().object()).unwrap();
+        Root::pin(&add_signature(&serde_json::to_vec(&root).unwrap(), &key(ROOT)).unwrap())
+    };
+    with_name(key(STRANGER).id().to_string()).unwrap();
+    assert_refused(with_name(key(4).id().to_string()), 2, "malformed");
+    assert_refused(with_name(key(STRANGER).id().to_string().to_uppercase()), 2, "malformed");
+    assert_refused(with_name("deploy".to_owned()), 2, "malformed");
+}
+
+#[test]
+fn a_role_names_a_key_that_is_not_there_or_twice() {
+    let with_keyids = |keyids: Value| {
+        let mut root: Value = serde_json::from_slice(&RootDraft::new(1).signed_by(&[]).bytes()).unwrap();
+        root["signed"]["roles"]["timestamp"]["keyids"] = keyids;
+        Root::pin(&add_signature(&serde_json::to_vec(&root).unwrap(), &key(ROOT)).unwrap())
+    };
+    let (deploy, stranger) = (key(DEPLOY).id().to_string(), key(STRANGER).id().to_string());
+    with_keyids(json!([deploy])).unwrap();
+    assert_refused(with_keyids(json!([deploy, stranger])), 2, "malformed");
+    assert_refused(with_keyids(json!([deploy, deploy])), 2, "malformed");
 }
 
 #[test]
