@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use runtime_artifact::Contract;
-use runtime_inference::{Absence, ActiveModel, InferError, Inference, ModelIdentity, Proof};
+use runtime_inference::{Absence, ActiveModel, InferError, Inference, Proof};
 use runtime_trust::{Digest, TrustState};
 
 use crate::device::{Device, memory};
@@ -33,7 +33,6 @@ pub(crate) trait Surroundings {
 /// A model that answers, as callers need to know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
-    pub(crate) identity: ModelIdentity,
     pub(crate) contract: Contract,
 }
 
@@ -174,10 +173,8 @@ impl<S: Surroundings> Executor<S> {
     fn serve(&mut self, servings: &[Serving], events: &mut VecDeque<Event>) {
         match self.load_together(servings) {
             Ok(()) => {
-                let served = |serving: &Serving| Event::Served {
-                    model: serving.model.clone(),
-                    digest: serving.active.digest,
-                };
+                let served =
+                    |serving: &Serving| Event::Served { model: serving.model.clone(), digest: serving.active.digest };
                 events.extend(servings.iter().map(served));
             }
             Err((position, reason, message)) => {
@@ -203,10 +200,9 @@ impl<S: Surroundings> Executor<S> {
         let mut models: Vec<(String, ActiveModel)> = Vec::new();
         let mut described: Vec<(String, Arc<Described>)> = Vec::new();
         for (position, serving) in servings.iter().enumerate() {
-            let model =
-                self.device.active_model(serving).map_err(|message| (position, "damaged-slot", message))?;
+            let model = self.device.active_model(serving).map_err(|message| (position, "damaged-slot", message))?;
             let files = &model.primary.files;
-            let known = Described { identity: files.identity.clone(), contract: files.contract.clone() };
+            let known = Described { contract: files.contract.clone() };
             described.push((serving.model.clone(), Arc::new(known)));
             models.push((serving.model.clone(), model));
         }

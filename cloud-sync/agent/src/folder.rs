@@ -6,31 +6,28 @@ use cloud_sync_protocol::Enrolment;
 use cloud_sync_protocol::limits::ENROLMENT_BYTES_MAX;
 use runtime_console::{Classified, ExitCode};
 use runtime_disk::DiskError;
-use serde::{Deserialize, Serialize};
-
-/// `agent.json` is one line; more is not ours.
-const RUNNING_BYTES_MAX: u64 = 4096;
+use serde::Serialize;
 
 /// Where an agent keeps everything. The store's files lie in it, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentFolder {
+pub(crate) struct AgentFolder {
     path: PathBuf,
 }
 
 /// `agent.json`: how to talk to the agent that runs in this folder. Gone when none runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
+#[derive(Debug, Serialize)]
+struct Running {
     /// Format version: 1.
-    pub schema: u32,
+    schema: u32,
     /// The process.
-    pub pid: u32,
+    pid: u32,
     /// Where the inference API listens on TCP.
-    pub http: Option<String>,
+    http: Option<String>,
 }
 
 /// The folder's files cannot be used. Reads after "failed to".
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub(crate) enum FolderError {
     /// Nobody enrolled this folder.
     #[error("find {}: this folder was never enrolled", .0.display())]
     NotEnrolled(PathBuf),
@@ -58,9 +55,9 @@ impl Classified for FolderError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            FolderError::NotEnrolled(_) => {
-                Some("run `edge-agent enroll FILE` with the file that `fleet device enroll` made for this device".into())
-            }
+            FolderError::NotEnrolled(_) => Some(
+                "run `edge-agent enroll FILE` with the file that `fleet device enroll` made for this device".into(),
+            ),
             FolderError::Enrolment { .. } => {
                 Some("`fleet device enroll NAME --out FILE` on the operator's machine makes a new one".into())
             }
@@ -71,37 +68,37 @@ impl Classified for FolderError {
 
 impl AgentFolder {
     /// The folder at `path`; nothing is read or made yet.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         AgentFolder { path: path.into() }
     }
 
     /// The folder itself.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The enrolment file; it holds the device's private key.
-    pub fn enrolment_file(&self) -> PathBuf {
+    pub(crate) fn enrolment_file(&self) -> PathBuf {
         self.path.join("enrolment.json")
     }
 
     /// The admin socket.
-    pub fn admin_socket(&self) -> PathBuf {
+    pub(crate) fn admin_socket(&self) -> PathBuf {
         self.path.join("admin.sock")
     }
 
     /// The inference API's socket.
-    pub fn api_socket(&self) -> PathBuf {
+    pub(crate) fn api_socket(&self) -> PathBuf {
         self.path.join("api.sock")
     }
 
     /// How to talk to the agent that runs here.
-    pub fn running_file(&self) -> PathBuf {
+    pub(crate) fn running_file(&self) -> PathBuf {
         self.path.join("agent.json")
     }
 
     /// The enrolment, if this folder was enrolled.
-    pub fn enrolment(&self) -> Result<Enrolment, FolderError> {
+    pub(crate) fn enrolment(&self) -> Result<Enrolment, FolderError> {
         let path = self.enrolment_file();
         let bytes = match runtime_disk::read_bounded(&path, ENROLMENT_BYTES_MAX as u64) {
             Ok(bytes) => bytes,
@@ -112,16 +109,10 @@ impl AgentFolder {
     }
 
     /// Says how to talk to this process.
-    pub fn write_running(&self, http: Option<String>) -> Result<(), DiskError> {
+    pub(crate) fn write_running(&self, http: Option<String>) -> Result<(), DiskError> {
         let running = Running { schema: 1, pid: std::process::id(), http };
         let mut bytes = serde_json::to_vec(&running).expect("numbers and strings serialize to JSON");
         bytes.push(b'\n');
         runtime_disk::write_atomic(&self.running_file(), &bytes)
-    }
-
-    /// What the agent that runs here wrote, or one that died wrote.
-    pub fn running(&self) -> Option<Running> {
-        let bytes = runtime_disk::read_bounded(&self.running_file(), RUNNING_BYTES_MAX).ok()?;
-        serde_json::from_slice(&bytes).ok()
     }
 }

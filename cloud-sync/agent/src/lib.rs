@@ -17,6 +17,8 @@ pub mod config;
 mod daemon;
 mod device;
 mod executor;
+#[cfg(test)]
+mod fixture;
 mod folder;
 mod input;
 mod job;

@@ -1,5 +1,8 @@
 //! The agent's folder, opened by a command because no agent runs in it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +23,8 @@ use crate::status::Status;
 
 /// Waits for nobody: jobs run where they are asked for.
 #[derive(Default)]
-struct Alone {
-    pending: Option<(JobId, Source, TrustState)>,
+pub(crate) struct Alone {
+    pub(crate) pending: Option<(JobId, Source, TrustState)>,
     verdict: Option<Verdict>,
     answers: BTreeMap<Ticket, Answer>,
 }
@@ -46,15 +49,15 @@ impl Surroundings for Alone {
 
 /// The folder's agent, without network and sockets.
 pub(crate) struct Local {
-    executor: Executor<Alone>,
-    stopwatch: Stopwatch,
+    pub(crate) executor: Executor<Alone>,
+    pub(crate) stopwatch: Stopwatch,
     tickets: Ticket,
 }
 
 /// A job's line to the executor that waits for it.
-struct OwnLine<'a> {
-    executor: &'a mut Executor<Alone>,
-    stopwatch: Stopwatch,
+pub(crate) struct OwnLine<'a> {
+    pub(crate) executor: &'a mut Executor<Alone>,
+    pub(crate) stopwatch: Stopwatch,
 }
 
 impl Line for OwnLine<'_> {

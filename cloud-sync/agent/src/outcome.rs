@@ -45,10 +45,9 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
 pub(crate) fn install_reply(answer: Answer) -> Result<InstallReply, Failure> {
     match answer {
         Answer::Active(models) => {
-            let models = models.iter().map(|(name, version)| Activated {
-                name: name.clone(),
-                version: crate::status::version(version),
-            });
+            let models = models
+                .iter()
+                .map(|(name, version)| Activated { name: name.clone(), version: crate::status::version(version) });
             Ok(InstallReply { schema: 1, models: models.collect() })
         }
         Answer::Refused(refusal) => Err(refused(&refusal)),
@@ -70,5 +69,6 @@ pub(crate) fn infer_failure(error: &InferError) -> Failure {
 
 /// What goes back over the admin socket.
 pub(crate) fn value<T: serde::Serialize>(value: &T) -> Result<serde_json::Value, Failure> {
-    serde_json::to_value(value).map_err(|error| Failure::new(ExitCode::Bug, format!("failed to write the answer: {error}")))
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(ExitCode::Bug, format!("failed to write the answer: {error}")))
 }

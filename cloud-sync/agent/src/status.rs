@@ -173,14 +173,22 @@ impl Status {
             lines.push(format!("clock     is {behind} s behind what is known to have been; the later time is used"));
         }
         let shown = |version: &Option<VersionShown>| {
-            version.as_ref().map_or_else(|| "-".to_owned(), |version| format!("{} (#{})", version.version, version.number))
+            version
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |version| format!("{} (#{})", version.version, version.number))
         };
         let rows: Vec<Vec<String>> = self
             .models
             .iter()
             .map(|model| {
                 let engine = model.active.as_ref().and_then(|active| active.engine.clone());
-                vec![model.name.clone(), model.state.clone(), shown(&model.active), shown(&model.last_good), or_none(&engine)]
+                vec![
+                    model.name.clone(),
+                    model.state.clone(),
+                    shown(&model.active),
+                    shown(&model.last_good),
+                    or_none(&engine),
+                ]
             })
             .collect();
         let mut text = lines.join("\n");
@@ -192,10 +200,16 @@ impl Status {
         }
         for model in &self.models {
             if let Some(refusal) = &model.refusal {
-                text.push_str(&format!("\n{}: refused in step {} ({}): {}\n", model.name, refusal.step, refusal.reason, refusal.message));
+                text.push_str(&format!(
+                    "\n{}: refused in step {} ({}): {}\n",
+                    model.name, refusal.step, refusal.reason, refusal.message
+                ));
             }
             if let Some(above) = model.held_above {
-                text.push_str(&format!("\n{}: chosen on this device; held until a deployment above {above}\n", model.name));
+                text.push_str(&format!(
+                    "\n{}: chosen on this device; held until a deployment above {above}\n",
+                    model.name
+                ));
             }
         }
         text

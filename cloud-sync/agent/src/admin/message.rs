@@ -173,8 +173,7 @@ mod tests {
 
     #[test]
     fn lines_are_as_documented() {
-        let asked =
-            Asked { schema: ADMIN_SCHEMA, request: Request::Rollback { model: Some("digits".to_owned()) } };
+        let asked = Asked { schema: ADMIN_SCHEMA, request: Request::Rollback { model: Some("digits".to_owned()) } };
         let text = "{\"schema\":1,\"request\":{\"op\":\"rollback\",\"model\":\"digits\"}}\n";
         assert_eq!(line(&asked), text.as_bytes());
         assert_eq!(serde_json::from_str::<Asked>(text).expect("its own line"), asked);

@@ -122,7 +122,8 @@ fn machine() -> Vec<Finding> {
     };
     let accelerators: Vec<String> =
         profile.accelerators.iter().map(|found| format!("{} {}", found.kind, found.name)).collect();
-    let accelerators = if accelerators.is_empty() { "none that this build uses".to_owned() } else { accelerators.join(", ") };
+    let accelerators =
+        if accelerators.is_empty() { "none that this build uses".to_owned() } else { accelerators.join(", ") };
     vec![ok("cpu", cpu), memory, engines, ok("accelerators", accelerators)]
 }
 

@@ -47,8 +47,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Failure::classified(&error).with_context("failed to enroll")
     })?;
     let root = Root::pin(enrolment.root.as_bytes()).map_err(|refusal| {
-        Failure::new(ExitCode::NotTrusted, format!("failed to pin the root in {}: failed to {refusal}", args.file.display()))
-            .with_hint("get the enrolment file again from the operator")
+        Failure::new(
+            ExitCode::NotTrusted,
+            format!("failed to pin the root in {}: failed to {refusal}", args.file.display()),
+        )
+        .with_hint("get the enrolment file again from the operator")
     })?;
     let store = Store::open(context.folder.path()).map_err(DeviceError::from)?;
     let renewed = pin(&store, root, &enrolment)?;
@@ -86,8 +89,8 @@ fn pin(store: &Store, root: Root, enrolment: &Enrolment) -> Result<bool, Failure
         return Ok(false);
     }
     let folder = store.folder().display().to_string();
-    let trust = TrustState::parse(&state.trust)
-        .map_err(|source| DeviceError::Trust { folder: folder.clone(), source })?;
+    let trust =
+        TrustState::parse(&state.trust).map_err(|source| DeviceError::Trust { folder: folder.clone(), source })?;
     let same_root = root.version() <= trust.root().version() || root.bytes() == trust.root().bytes();
     let pinned = trust.root();
     let shares_a_key = same_keys(pinned, &root);

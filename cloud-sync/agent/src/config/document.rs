@@ -22,7 +22,13 @@ pub fn document() -> String {
             let _ = writeln!(text, "# {line}");
         }
         let _ = writeln!(text, "# Takes {}.", key.kind.describe());
-        let _ = writeln!(text, "# Variable {}, flag --{}. Example: {}", key.variable(), key.flag(), toml(key.kind, key.example));
+        let _ = writeln!(
+            text,
+            "# Variable {}, flag --{}. Example: {}",
+            key.variable(),
+            key.flag(),
+            toml(key.kind, key.example)
+        );
         let _ = writeln!(text, "{name} = {}", toml(key.kind, key.default));
     }
     text

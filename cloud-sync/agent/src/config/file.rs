@@ -19,8 +19,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(&'static str, Value, usize)>, Con
         Err(error) if error.is_not_found() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let syntax =
-        |line, message: String| ConfigError::Syntax { path: path.to_owned(), line, message };
+    let syntax = |line, message: String| ConfigError::Syntax { path: path.to_owned(), line, message };
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         syntax(line_of(error.as_bytes(), good), "the text is not UTF-8".to_owned())

@@ -126,10 +126,16 @@ fn mistakes_are_named_with_their_line() {
 fn a_wrong_variable_or_flag_is_named() {
     let environment = |name: &str| (name == "CASK_LOG_LEVEL").then(|| OsString::from("loud"));
     let error = Config::load(folder("").path(), &environment, &Flags::default()).expect_err("a wrong variable");
-    assert_eq!(error.to_string(), "read CASK_LOG_LEVEL: `log.level` is \"loud\", expected one of warn, info, debug, trace");
+    assert_eq!(
+        error.to_string(),
+        "read CASK_LOG_LEVEL: `log.level` is \"loud\", expected one of warn, info, debug, trace"
+    );
     let flags = Flags::of(&[("prove.rounds", "0")]);
     let error = Config::load(folder("").path(), &no_environment, &flags).expect_err("a wrong flag");
-    assert_eq!(error.to_string(), "read --prove-rounds: `prove.rounds` is \"0\", expected a whole number from 1 to 100");
+    assert_eq!(
+        error.to_string(),
+        "read --prove-rounds: `prove.rounds` is \"0\", expected a whole number from 1 to 100"
+    );
 }
 
 #[test]

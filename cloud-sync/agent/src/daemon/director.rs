@@ -116,7 +116,9 @@ impl Surroundings for Threads {
         let ended = move |end| drop(inbox.blocking_send(Message::Event(Event::Ended { job, end })));
         let (Some(mut source), Some(shared)) = (self.source(&source, aborted.clone(), job), self.shared.clone()) else {
             // Not from this thread: it would wait for itself when the inbox is full.
-            std::thread::spawn(move || ended(End::Interrupted { why: "there is no connection to the fleet".to_owned() }));
+            std::thread::spawn(move || {
+                ended(End::Interrupted { why: "there is no connection to the fleet".to_owned() })
+            });
             return;
         };
         let mut line = InboxLine { inbox: self.inbox.clone(), verdicts: answers, abort: aborted };
@@ -132,7 +134,8 @@ impl Surroundings for Threads {
             Err(error) => {
                 tracing::warn!(%error, "no thread for an install");
                 let inbox = self.inbox.clone();
-                let event = Event::Ended { job, end: End::Interrupted { why: "no thread could be started".to_owned() } };
+                let event =
+                    Event::Ended { job, end: End::Interrupted { why: "no thread could be started".to_owned() } };
                 self.runtime.spawn(async move { drop(inbox.send(Message::Event(event)).await) });
             }
         }

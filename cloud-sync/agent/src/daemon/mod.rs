@@ -8,6 +8,8 @@ mod director;
 mod hear;
 mod report;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,18 +110,16 @@ impl Daemon {
         let serving = listen(&device, &inference, stopping.clone())?;
         let http = serving.http_address.map(|address| address.to_string());
         let folder = device.folder.clone();
-        let service = service::Service {
-            inbox: inbox.clone(),
-            shared,
-            inference: inference.clone(),
-            http: http.clone(),
-        };
+        let service =
+            service::Service { inbox: inbox.clone(), shared, inference: inference.clone(), http: http.clone() };
         let socket = folder.admin_socket();
         admin::serve(&socket, Arc::new(service), stopping).map_err(|error| {
             Failure::new(ExitCode::NoRoom, format!("failed to listen on {}: {error}", socket.display()))
                 .with_hint("a socket's path may have 107 bytes: use a shorter --dir")
         })?;
-        folder.write_running(http.clone()).map_err(|error| Failure::classified(&crate::folder::FolderError::from(error)))?;
+        folder
+            .write_running(http.clone())
+            .map_err(|error| Failure::classified(&crate::folder::FolderError::from(error)))?;
 
         let mut daemon = Daemon { folder, inference, http, serving, inbox, director: thread, link: None, stop };
         if let Some(enrolment) = enrolment {
@@ -163,18 +163,6 @@ impl Daemon {
             Some(http) => format!("ready: the inference API listens on http://{http}, the folder is {folder}"),
             None => format!("ready: the folder is {folder}"),
         }
-    }
-
-    /// Where the API listens on TCP.
-    #[cfg(test)]
-    pub(crate) fn http(&self) -> Option<&str> {
-        self.http.as_deref()
-    }
-
-    /// The director's inbox.
-    #[cfg(test)]
-    pub(crate) fn inbox(&self) -> &mpsc::Sender<Message> {
-        &self.inbox
     }
 
     /// Stops: no new requests, the running job told to stop, a last report, a goodbye to the broker.
@@ -230,7 +218,8 @@ fn mqtt_settings(device: &Device, enrolment: Enrolment, ears: &hear::Ears, boot:
     let time_seen = ears.time_seen.clone();
     let enrolled = enrolment.time;
     // The highest time that is known to have been: a device whose clock stands at 1970 can check certificates.
-    let clock = move || time_seen.load(std::sync::atomic::Ordering::Relaxed).max(enrolled).max(crate::clock::plausible_unix());
+    let clock =
+        move || time_seen.load(std::sync::atomic::Ordering::Relaxed).max(enrolled).max(crate::clock::plausible_unix());
     let mut settings = MqttSettings::new(url, enrolment.device.as_str(), Arc::new(clock), device.salt());
     settings.ca_pem = enrolment.ca_pem;
     settings.certificate_pem = enrolment.certificate_pem;

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use cloud_sync_link::{Link, Publish};
+use cloud_sync_protocol::limits::MODELS_MAX;
 use cloud_sync_protocol::{
     DeviceId, FleetId, ModelName, ModelRef, ModelState, ModelStatus, ProfileSummary, RefusalReport, SelfTestReport,
     Status, Topic,
 };
-use cloud_sync_protocol::limits::MODELS_MAX;
 use runtime_inference::Proof;
 use runtime_trust::TrustState;
 
@@ -53,9 +53,10 @@ pub(crate) fn send(link: &Link, device: &Device, state: &State, shared: &Shared,
         status.models = report.models.iter().filter_map(|report| model(report, shared)).take(MODELS_MAX).collect();
     }
     let topic = Topic::Status(identity.fleet.clone(), identity.device.clone());
-    let sent = status.encode().map_err(|error| error.to_string()).and_then(|bytes| {
-        link.publish(&topic, bytes, Publish::default()).map_err(|error| error.to_string())
-    });
+    let sent = status
+        .encode()
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| link.publish(&topic, bytes, Publish::default()).map_err(|error| error.to_string()));
     if let Err(error) = sent {
         tracing::warn!(error, "the status was not sent");
     }

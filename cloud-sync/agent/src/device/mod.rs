@@ -20,18 +20,18 @@ use crate::machine::{Installed, Memory, Serving, State};
 
 /// Who this device is in its fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The fleet.
-    pub fleet: FleetId,
+    pub(crate) fleet: FleetId,
     /// The device.
-    pub device: DeviceId,
+    pub(crate) device: DeviceId,
     /// The channel that it follows.
-    pub channel: ChannelId,
+    pub(crate) channel: ChannelId,
 }
 
 impl Identity {
     /// As the enrolment file says.
-    pub fn of(enrolment: &Enrolment) -> Self {
+    pub(crate) fn of(enrolment: &Enrolment) -> Self {
         Identity {
             fleet: enrolment.fleet.clone(),
             device: enrolment.device.clone(),
@@ -42,7 +42,7 @@ impl Identity {
 
 /// The folder cannot be used. Reads after "failed to".
 #[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
+pub(crate) enum DeviceError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -89,9 +89,9 @@ impl Classified for DeviceError {
                 Some("one agent per folder: stop the other one, or use another --dir".to_owned())
             }
             DeviceError::Store(_) => None,
-            DeviceError::Trust { .. } => Some(
-                "move the folder aside and enroll again; do not copy a folder between devices".to_owned(),
-            ),
+            DeviceError::Trust { .. } => {
+                Some("move the folder aside and enroll again; do not copy a folder between devices".to_owned())
+            }
             DeviceError::NoRoot { .. } => Some(
                 "`edge-agent enroll FILE` joins a fleet; `edge-agent install FILE.cask --root ROOT` works without one"
                     .to_owned(),
@@ -119,7 +119,16 @@ impl Device {
         enrolment: Option<&Enrolment>,
         settings: Settings,
     ) -> Result<Arc<Device>, DeviceError> {
-        let store = Store::open(folder.path())?;
+        Ok(Self::over(Store::open(folder.path())?, folder, enrolment, settings))
+    }
+
+    /// The device over a store that is open.
+    pub(crate) fn over(
+        store: Store,
+        folder: &AgentFolder,
+        enrolment: Option<&Enrolment>,
+        settings: Settings,
+    ) -> Arc<Device> {
         let mut profile = read_machine();
         if !settings.engines.is_empty() {
             // What the configuration rules out, no variant may require.
@@ -129,7 +138,7 @@ impl Device {
         let engines = Engines::standard();
         let identity = enrolment.map(Identity::of);
         let enrolled_unix = enrolment.map_or(0, |enrolment| enrolment.time);
-        Ok(Arc::new(Device { folder: folder.clone(), store, identity, profile, engines, settings, enrolled_unix }))
+        Arc::new(Device { folder: folder.clone(), store, identity, profile, engines, settings, enrolled_unix })
     }
 
     /// The system's clock in seconds since 1970, or a later time that is known to have been: the enrolment, the build.

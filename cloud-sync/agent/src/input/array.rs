@@ -72,7 +72,9 @@ fn tensor<R: Read>(array: NpyFile<R>) -> Result<Tensor, InputError> {
         (TypeChar::Int, 8) => ElementType::I64,
         (TypeChar::Float, 4) => ElementType::F32,
         (TypeChar::Float, 8) => ElementType::F64,
-        (kind, size) => return Err(wrong(format!("its elements are {kind:?} of {size} bytes, expected plain numbers"))),
+        (kind, size) => {
+            return Err(wrong(format!("its elements are {kind:?} of {size} bytes, expected plain numbers")));
+        }
     };
     if array.shape().len() > AXES_MAX {
         return Err(wrong(format!("it has {} axes, at most {AXES_MAX} are read", array.shape().len())));
@@ -109,7 +111,6 @@ fn values<R: Read>(array: NpyFile<R>, element: ElementType, shape: Vec<usize>) -
             }
         };
     }
-    let tensor =
-        read!(U8 u8, I8 i8, U16 u16, I16 i16, U32 u32, I32 i32, U64 u64, I64 i64, F32 f32, F64 f64);
+    let tensor = read!(U8 u8, I8 i8, U16 u16, I16 i16, U32 u32, I32 i32, U64 u64, I64 i64, F32 f32, F64 f64);
     tensor.map_err(wrong)
 }

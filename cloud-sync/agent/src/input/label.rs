@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 /// What the contract's postprocessing makes of one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Label {
+pub(crate) struct Label {
     /// Position on the output's last axis.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Its name; the position as text where the contract has no labels.
-    pub label: String,
+    pub(crate) label: String,
     /// The output's value there, or its softmax where the contract says so.
-    pub score: f64,
+    pub(crate) score: f64,
 }
 
 /// One label for each sample of the contract's output; nothing when the contract does not say how.
-pub fn label(outputs: &[NamedTensor], contract: &Contract) -> Vec<Label> {
+pub(crate) fn label(outputs: &[NamedTensor], contract: &Contract) -> Vec<Label> {
     let Some(steps) = &contract.postprocessing else { return Vec::new() };
     let softmax = match steps.kind.as_str() {
         "argmax" => false,

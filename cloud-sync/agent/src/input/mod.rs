@@ -11,14 +11,14 @@ use runtime_artifact::Contract;
 use runtime_tensor::{Dimension, NamedTensor, Tensor};
 
 pub(crate) use label::excerpt;
-pub use label::{Label, label};
+pub(crate) use label::{Label, label};
 
 /// The longest input file, in bytes.
-pub const INPUT_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const INPUT_BYTES_MAX: u64 = 256 << 20;
 
 /// Why a file is no input of the model. Reads after "failed to".
 #[derive(Debug, thiserror::Error)]
-pub enum InputError {
+pub(crate) enum InputError {
     /// The file is in no format that is read here.
     #[error(
         "read the input: its first bytes are of no known format; expected a PNG, JPEG, BMP or PNM picture, .npy, .npz \
@@ -48,15 +48,15 @@ pub enum InputError {
 
 /// Inputs made from a file, and what was done to it that the person should know.
 #[derive(Debug, PartialEq)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// Every input of the model.
-    pub inputs: Vec<NamedTensor>,
+    pub(crate) inputs: Vec<NamedTensor>,
     /// For example that a picture was resized.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Reads `bytes` (a picture, `.npy`, `.npz` or JSON; the bytes decide, not a name) as inputs that `contract` asks for.
-pub fn prepare(bytes: &[u8], contract: &Contract) -> Result<Prepared, InputError> {
+pub(crate) fn prepare(bytes: &[u8], contract: &Contract) -> Result<Prepared, InputError> {
     let mut notes = Vec::new();
     let inputs = if bytes.starts_with(array::NPY_MAGIC) {
         array::single(bytes, contract)?

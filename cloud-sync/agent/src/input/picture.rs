@@ -54,7 +54,13 @@ impl Layout {
         let layout = match axes.as_deref() {
             Some([height, width, channels]) if channels_last => (*channels, *height, *width),
             Some([channels, height, width]) if !channels_last => (*channels, *height, *width),
-            _ => return Err(unfit(input, "a picture", format!("a tensor {}, which no picture fills", shown(&input.shape)))),
+            _ => {
+                return Err(unfit(
+                    input,
+                    "a picture",
+                    format!("a tensor {}, which no picture fills", shown(&input.shape)),
+                ));
+            }
         };
         let (channels, height, width) = layout;
         if !matches!(channels, 1 | 3) || height == 0 || width == 0 {
@@ -74,8 +80,8 @@ impl Layout {
         let mut values = vec![0_f32; plane * self.channels];
         for (place, pixel) in pixels.chunks_exact(self.channels).enumerate() {
             for (channel, value) in pixel.iter().enumerate() {
-                let scaled =
-                    f64::from(*value) * (steps.scale_e12[channel] as f64 / E12) + steps.offset_e12[channel] as f64 / E12;
+                let scaled = f64::from(*value) * (steps.scale_e12[channel] as f64 / E12)
+                    + steps.offset_e12[channel] as f64 / E12;
                 let at = if self.channels_last { place * self.channels + channel } else { channel * plane + place };
                 values[at] = scaled as f32;
             }
@@ -98,7 +104,9 @@ impl Layout {
 /// Decodes a picture and makes the model's input of it.
 pub(super) fn read(bytes: &[u8], contract: &Contract, notes: &mut Vec<String>) -> Result<Vec<NamedTensor>, InputError> {
     let steps = contract.preprocessing.as_ref().filter(|steps| steps.kind == "image").ok_or_else(|| {
-        InputError::Picture("this model's contract does not say how a picture becomes an input; use .npy or JSON".into())
+        InputError::Picture(
+            "this model's contract does not say how a picture becomes an input; use .npy or JSON".into(),
+        )
     })?;
     let input = contract.inputs.iter().find(|input| input.name == steps.input).ok_or_else(|| {
         InputError::Picture(format!("the contract names the input {:?}, which the model does not have", steps.input))
@@ -127,7 +135,11 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, InputError> {
 
 /// An array of bytes as the pixels of a picture: `[height, width]`, `[height, width, channels]` or the input's own
 /// shape, one sample.
-pub(super) fn pixels(tensor: &Tensor, steps: &Preprocessing, input: &TensorContract) -> Result<NamedTensor, InputError> {
+pub(super) fn pixels(
+    tensor: &Tensor,
+    steps: &Preprocessing,
+    input: &TensorContract,
+) -> Result<NamedTensor, InputError> {
     let layout = Layout::of(steps, input)?;
     let Layout { channels, height, width, channels_last } = layout;
     let bytes = tensor.bytes();

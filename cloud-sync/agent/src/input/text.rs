@@ -101,7 +101,8 @@ fn build(element: ElementType, shape: Vec<usize>, numbers: &[&Value]) -> Result<
                 fits.then(|| value.to_le_bytes()[..size].to_vec())
             }),
         };
-        let fitted = fitted.ok_or_else(|| wrong(format!("element {place} is {number}, expected {}", element.name())))?;
+        let fitted =
+            fitted.ok_or_else(|| wrong(format!("element {place} is {number}, expected {}", element.name())))?;
         bytes.extend_from_slice(&fitted);
     }
     Tensor::new(element, shape, &bytes).map_err(wrong)

@@ -50,6 +50,10 @@ pub(crate) fn published(
     now: u64,
     effects: &mut Vec<Effect>,
 ) {
+    if kind == News::Timestamp {
+        // The fleet publishes it at each of its own connects, and has missed what was reported before.
+        effects.push(Effect::Report);
+    }
     if !state.is_news(kind, digest) {
         return;
     }

@@ -206,7 +206,7 @@ const FROM_PROGRESS: [(Signal, Stage); 4] = [
 const FROM_ANYWHERE: [(Signal, Stage); 1] = [(Signal::Denied, Stage::Denied)];
 
 /// The stage that `signal` leads to, or `None` where the table has no such row.
-pub fn next(stage: Stage, signal: Signal) -> Option<Stage> {
+pub(super) fn next(stage: Stage, signal: Signal) -> Option<Stage> {
     if let Some((_, to)) = FROM_ANYWHERE.iter().find(|(row, _)| *row == signal) {
         return Some(*to);
     }

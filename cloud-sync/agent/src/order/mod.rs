@@ -8,6 +8,8 @@
 
 mod steps;
 pub(crate) mod stop;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use runtime_inference::Proof;
 use runtime_trust::{Digest, FileName, TrustState};

@@ -127,8 +127,9 @@ fn claimed_names(trust: &TrustState, claim: &Claim) -> Vec<String> {
     match claim {
         Claim::Nothing => Vec::new(),
         Claim::Deployment(bytes) => {
-            let signed = Envelope::parse(bytes)
-                .is_ok_and(|envelope| envelope.verify(PayloadType::Deployment, trust.root().role(Role::Timestamp)).is_ok());
+            let signed = Envelope::parse(bytes).is_ok_and(|envelope| {
+                envelope.verify(PayloadType::Deployment, trust.root().role(Role::Timestamp)).is_ok()
+            });
             let deployment = if signed { unverified_deployment(bytes) } else { None };
             deployment.into_iter().flat_map(|deployment| deployment.models).map(|model| model.name).collect()
         }
@@ -267,10 +268,8 @@ pub(super) fn reserve(
         abort_point(desk)?;
         planned_bytes = planned_bytes.saturating_add(model::bytes(wish.variant()?));
         site.check_budget(planned_bytes).map_err(|missing_bytes| about(stop::no_room(missing_bytes)))?;
-        let candidate = site
-            .store
-            .begin(&wish.envelope, &[wish.variant.as_str()])
-            .map_err(|error| about(stop::store(6, error)))?;
+        let candidate =
+            site.store.begin(&wish.envelope, &[wish.variant.as_str()]).map_err(|error| about(stop::store(6, error)))?;
         desk.reserved(&wish.name, memory::installed(&candidate.slot_ref()));
         fetching.push(Fetching { name: wish.name.clone(), digest: wish.digest, candidate });
     }
@@ -298,7 +297,7 @@ fn fetch_indexes(source: &mut dyn Source, candidate: &mut Candidate, desk: &mut 
     let needs: Vec<IndexNeed> = candidate.missing_index();
     for needs in needs.chunks(OBJECTS_PER_FETCH) {
         abort_point(desk)?;
-        let by_digest: BTreeMap<Digest, &IndexNeed> = needs.iter().map(|need| (need.part.digest, need)).collect();
+        let by_digest: BTreeMap<Digest, &IndexNeed> = needs.iter().map(|need| (need.digest, need)).collect();
         let wanted: Vec<Digest> = by_digest.keys().copied().collect();
         let mut taker = Taker::default();
         let fetched = source.objects(&wanted, &mut |digest, bytes| {
@@ -311,7 +310,7 @@ fn fetch_indexes(source: &mut dyn Source, candidate: &mut Candidate, desk: &mut 
 }
 
 fn fetch_chunks(source: &mut dyn Source, candidate: &mut Candidate, desk: &mut dyn Desk) -> Result<(), Stop> {
-    let needs: Vec<ChunkNeed> = candidate.missing().map_err(|error| stop::store(7, error))?;
+    let needs: Vec<ChunkNeed> = candidate.missing();
     for needs in needs.chunks(OBJECTS_PER_FETCH) {
         abort_point(desk)?;
         // Rows that share a chunk, in one file or several, are fed by one copy of it.

@@ -52,9 +52,11 @@ impl FileSource {
         };
         match &self.state {
             State::Verified(objects) => Ok(objects),
-            State::Closed | State::Opened(_) => {
-                Err(Stop::refused(STEP_SIZE, "out-of-order", "failed to read the file before it was opened and trusted"))
-            }
+            State::Closed | State::Opened(_) => Err(Stop::refused(
+                STEP_SIZE,
+                "out-of-order",
+                "failed to read the file before it was opened and trusted",
+            )),
         }
     }
 }
@@ -80,7 +82,11 @@ impl Objects {
             (Some(row), _) => self.artifact.read_chunk(row),
             (None, Some((variant, role, number))) => self.artifact.index_part(variant, role, *number),
             (None, None) => {
-                return Err(Stop::refused(STEP_CHUNKS, "no-such-file", format!("failed to find the object {digest} in the file")));
+                return Err(Stop::refused(
+                    STEP_CHUNKS,
+                    "no-such-file",
+                    format!("failed to find the object {digest} in the file"),
+                ));
             }
         };
         bytes.map_err(|error| stop::artifact(STEP_CHUNKS, error))
@@ -126,7 +132,9 @@ impl Source for FileSource {
             match take(digest, &objects.read(digest)?) {
                 Taken::Kept => {}
                 Taken::Wrong(why) => return Err(Stop::refused(STEP_CHUNKS, "chunk-digest-mismatch", why)),
-                Taken::Stop => return Err(Stop::refused(STEP_CHUNKS, "not-kept", "failed to keep an object of the file")),
+                Taken::Stop => {
+                    return Err(Stop::refused(STEP_CHUNKS, "not-kept", "failed to keep an object of the file"));
+                }
             }
         }
         Ok(())

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cloud_sync_link::{ChunkFetcher, FetchError, FetchSettings, Link, LinkError, NotFetched, Verdict, retained, retained_many};
+use cloud_sync_link::{
+    ChunkFetcher, FetchError, FetchSettings, Link, LinkError, NotFetched, Verdict, retained, retained_many,
+};
 use cloud_sync_protocol::{ModelName, Topic};
 use runtime_trust::{Digest, FileName};
 use serde::Deserialize;
@@ -150,7 +152,11 @@ impl Source for NetworkSource {
     }
 
     fn objects(&mut self, wanted: &[Digest], take: &mut Take<'_>) -> Result<(), Stop> {
-        let settings = FetchSettings { first_patience: self.patience.min(Duration::from_secs(5)), seed: self.seed, ..FetchSettings::default() };
+        let settings = FetchSettings {
+            first_patience: self.patience.min(Duration::from_secs(5)),
+            seed: self.seed,
+            ..FetchSettings::default()
+        };
         let Identity { fleet, device, .. } = &self.identity;
         let fetched = self.runtime.block_on(async {
             let mut fetcher = ChunkFetcher::new(&self.link, fleet, device, settings)?;
@@ -164,12 +170,20 @@ impl Source for NetworkSource {
         self.seed = self.seed.wrapping_add(1);
         let report = fetched.map_err(|error: FetchError| match error {
             FetchError::Aborted => Stop::Aborted,
-            FetchError::Stopped(why) => Stop::refused(STEP_CHUNKS, "not-kept", format!("failed to keep a chunk: {why}")),
-            error @ (FetchError::Offline { .. } | FetchError::Link(_)) => Stop::Interrupted(format!("failed to {error}")),
+            FetchError::Stopped(why) => {
+                Stop::refused(STEP_CHUNKS, "not-kept", format!("failed to keep a chunk: {why}"))
+            }
+            error @ (FetchError::Offline { .. } | FetchError::Link(_)) => {
+                Stop::Interrupted(format!("failed to {error}"))
+            }
         })?;
         let wrong = report.not_fetched.iter().find(|(_, why)| matches!(why, NotFetched::Wrong(_)));
         if let Some((digest, why)) = wrong {
-            return Err(Stop::refused(STEP_CHUNKS, "chunk-digest-mismatch", format!("failed to fetch {digest}: {why}")));
+            return Err(Stop::refused(
+                STEP_CHUNKS,
+                "chunk-digest-mismatch",
+                format!("failed to fetch {digest}: {why}"),
+            ));
         }
         match report.not_fetched.first() {
             None => Ok(()),
