@@ -136,18 +136,25 @@ fn facts_that_do_not_fit() {
 
 #[test]
 fn metadata_that_expired_since_the_refresh() {
-    let draft = Draft::default();
-    let state = draft.seen();
     let envelope = signed(PayloadType::Manifest, MANIFEST, &[RELEASE]);
-    let at = |now| state.check_manifest(&envelope, &Digest::of(MANIFEST), NAME, now);
-    at(draft.timestamp_expires - 1).unwrap();
-    assert_refused(at(draft.timestamp_expires), 3, "expired");
-    let mut draft = Draft::default();
-    draft.roots[0].expires = NOW + 1;
-    let state = draft.seen();
-    let at = |now| state.check_manifest(&envelope, &Digest::of(MANIFEST), NAME, now);
-    at(NOW).unwrap();
-    assert_refused(at(NOW + 1), 2, "expired");
+    let soon = NOW + 1;
+    let first_to_expire: [(&str, fn(&mut Draft, u64), u8); 5] = [
+        ("root", |draft, soon| draft.roots[0].expires = soon, 2),
+        ("timestamp", |draft, soon| draft.timestamp_expires = soon, 3),
+        ("snapshot", |draft, soon| draft.snapshot_expires = soon, 3),
+        ("targets", |draft, soon| draft.targets_expires = soon, 3),
+        ("digits", |draft, soon| draft.named().expires = soon, 3),
+    ];
+    for (file, expire, step) in first_to_expire {
+        let mut draft = Draft::default();
+        expire(&mut draft, soon);
+        let state = draft.seen();
+        let at = |now| state.check_manifest(&envelope, &Digest::of(MANIFEST), NAME, now);
+        at(soon - 1).unwrap();
+        let refusal = at(soon).unwrap_err();
+        assert!(refusal.to_string().contains(&format!("{file}.json")), "{refusal}");
+        assert_refused(at(soon), step, "expired");
+    }
 }
 
 #[test]

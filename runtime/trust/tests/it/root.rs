@@ -153,6 +153,77 @@ fn fast_forward_is_undone_by_a_new_deploy_key() {
     assert_eq!(state.time_seen(), Draft::default().issued);
 }
 
+/// The other keys of deploy stay: what the lost one has said must go all the same.
+#[test]
+fn fast_forward_is_undone_by_a_new_key_for_one_role() {
+    let with_keys = |timestamp: u8, snapshot: u8, version: u64| {
+        let mut draft = Draft { timestamp_version: version, snapshot_version: version, ..Draft::default() };
+        draft.roots[0] = RootDraft::new(1).with(Role::Snapshot, role(1, &[4]));
+        let root =
+            RootDraft::new(2).with(Role::Timestamp, role(1, &[timestamp])).with(Role::Snapshot, role(1, &[snapshot]));
+        draft.roots.push(root);
+        (draft.timestamp_signers, draft.snapshot_signers) = (vec![timestamp], vec![snapshot]);
+        draft
+    };
+    let mut stolen = with_keys(DEPLOY, 4, u64::MAX);
+    stolen.roots.truncate(1);
+    let state = stolen.seen();
+    assert_refused(refresh(&state, &with_keys(DEPLOY, 4, 6).files()), 3, "version-rollback");
+    for recovered in [with_keys(13, 4, 6), with_keys(DEPLOY, 14, 6)] {
+        let state = refresh(&state, &recovered.files()).unwrap();
+        assert_eq!(state.version(&FileName::Timestamp), Some(6));
+        assert_eq!(state.version(&FileName::Snapshot), Some(6));
+    }
+}
+
+/// Root 1 wants one signature for each role, root 2 wants two; the files carry these.
+fn raised(timestamp: &[u8], snapshot: &[u8], targets: &[u8]) -> Draft {
+    let mut draft = Draft::default();
+    let mut root = RootDraft::new(2);
+    for (each, keys) in [(Role::Timestamp, [DEPLOY, 4]), (Role::Snapshot, [DEPLOY, 4]), (Role::Targets, [RELEASE, 5])] {
+        root = root.with(each, role(2, &keys));
+    }
+    draft.roots.push(root);
+    draft.timestamp_signers = timestamp.to_vec();
+    draft.snapshot_signers = snapshot.to_vec();
+    draft.targets_signers = targets.to_vec();
+    draft
+}
+
+#[test]
+fn file_at_hand_with_fewer_signatures_than_a_new_root_demands() {
+    let (deploy, release) = ([DEPLOY, 4], [RELEASE, 5]);
+    let control = raised(&deploy, &deploy, &release);
+    for attack in [
+        raised(&[DEPLOY], &deploy, &release),
+        raised(&deploy, &[DEPLOY], &release),
+        raised(&deploy, &deploy, &[RELEASE]),
+    ] {
+        let mut before = attack.clone();
+        before.roots.truncate(1);
+        // To a device that has seen none of it, and to one that has accepted the same bytes under the old root.
+        assert_attack(&attack.enrolled(), &control.files(), &attack.files(), 3, "signature-threshold");
+        assert_refused(refresh(&before.seen(), &attack.files()), 3, "signature-threshold");
+    }
+    // The same versions with more signatures are taken.
+    let state = refresh(&Draft::default().seen(), &control.files()).unwrap();
+    for file in [FileName::Timestamp, FileName::Snapshot, FileName::Targets, FileName::Named(NAME.to_owned())] {
+        assert_eq!(state.version(&file), Some(5), "{file}");
+    }
+}
+
+#[test]
+fn file_at_hand_with_fewer_signatures_than_a_new_delegation_demands() {
+    let raised = |signers: &[u8]| {
+        let mut draft = Draft { timestamp_version: 6, snapshot_version: 6, targets_version: 6, ..Draft::default() };
+        draft.delegations.insert(NAME.to_owned(), role(2, &[RELEASE, 5]));
+        draft.named_signers = signers.to_vec();
+        draft
+    };
+    let state = Draft::default().seen();
+    assert_attack(&state, &raised(&[RELEASE, 5]).files(), &raised(&[RELEASE]).files(), 3, "signature-threshold");
+}
+
 #[test]
 fn fast_forward_is_undone_by_a_new_release_key() {
     let mut stolen = Draft { targets_version: u64::MAX, ..Draft::default() };
