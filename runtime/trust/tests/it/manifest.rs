@@ -134,11 +134,13 @@ fn facts_that_do_not_fit() {
     }
 }
 
+type Expire = fn(&mut Draft, u64);
+
 #[test]
 fn metadata_that_expired_since_the_refresh() {
     let envelope = signed(PayloadType::Manifest, MANIFEST, &[RELEASE]);
     let soon = NOW + 1;
-    let first_to_expire: [(&str, fn(&mut Draft, u64), u8); 5] = [
+    let first_to_expire: [(&str, Expire, u8); 5] = [
         ("root", |draft, soon| draft.roots[0].expires = soon, 2),
         ("timestamp", |draft, soon| draft.timestamp_expires = soon, 3),
         ("snapshot", |draft, soon| draft.snapshot_expires = soon, 3),
