@@ -148,6 +148,7 @@ impl ChunkFetcher {
         // Answers to an earlier, aborted fetch.
         while self.answers.try_recv().is_some() {}
         let mut down_since = None;
+        let mut abort_is_gone = false;
         loop {
             if *abort.borrow_and_update() {
                 return Err(FetchError::Aborted);
@@ -173,10 +174,8 @@ impl ChunkFetcher {
             };
             tokio::select! {
                 biased;
-                changed = abort.changed() => if changed.is_err() {
-                    // Nobody can abort any more: stop watching.
-                    abort = watch::Sender::new(false).subscribe();
-                },
+                // A sender that is gone can abort nothing any more.
+                changed = abort.changed(), if !abort_is_gone => abort_is_gone = changed.is_err(),
                 answer = self.answers.recv() => match answer {
                     Some(message) => self.answered(&mut run, message, take)?,
                     None => return Err(FetchError::Link(LinkError::Closed)),

@@ -185,7 +185,7 @@ async fn sleep_until(instant: Option<Instant>) {
 struct Pump(Option<tokio::task::JoinHandle<()>>);
 
 impl Pump {
-    fn start(&mut self, client: AsyncClient, attempt: Attempt, filters: Vec<String>, packet_bytes_max: u32) {
+    fn start(&mut self, client: AsyncClient, attempt: Attempt, filters: Vec<Vec<String>>, packet_bytes_max: u32) {
         self.0 = Some(tokio::spawn(attempt.pump(client, filters, packet_bytes_max as usize)));
     }
 }
@@ -245,9 +245,9 @@ impl Attempt {
         }
     }
 
-    async fn pump(self, client: AsyncClient, filters: Vec<String>, packet_bytes_max: usize) {
-        for filters in filters.chunks(limits::FILTERS_PER_SUBSCRIBE_MAX) {
-            if !self.subscribe(&client, filters.to_vec()).await {
+    async fn pump(self, client: AsyncClient, filters: Vec<Vec<String>>, packet_bytes_max: usize) {
+        for filters in filters {
+            if !self.subscribe(&client, filters).await {
                 return;
             }
         }
@@ -335,12 +335,14 @@ impl Attempt {
             }
             Event::Incoming(Packet::SubAck(ack)) => {
                 let filters = self.on_the_way().unacknowledged_filters.remove(&ack.pkid).unwrap_or_default();
+                self.shared.acknowledged();
                 for (filter, code) in filters.into_iter().zip(ack.return_codes) {
                     if !matches!(code, SubscribeReasonCode::Success(_)) {
                         self.shared.not_accepted(filter, format!("{code:?}")).await;
                     }
                 }
             }
+            Event::Incoming(Packet::UnsubAck(_)) => self.shared.acknowledged(),
             Event::Incoming(Packet::Publish(publish)) => {
                 let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { return };
                 let correlation = publish.properties.and_then(|properties| properties.correlation_data);

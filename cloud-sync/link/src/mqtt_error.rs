@@ -26,7 +26,10 @@ pub(crate) fn classify(error: &ConnectionError, broker: &str, was_up: bool) -> L
             LinkError::Protocol { broker, reason: reason.chars().take(200).collect() }
         }
         error => match io_cause(error) {
-            Some(io) if is_protocol(io) => LinkError::Protocol { broker, reason: io.to_string() },
+            // Something took the connection and then did not behave like a broker.
+            Some(io) if is_protocol(io) || matches!(error, ConnectionError::MqttState(_)) => {
+                LinkError::Protocol { broker, reason: io.to_string() }
+            }
             Some(io) => LinkError::Unreachable { broker, reason: io.to_string() },
             None => LinkError::Protocol { broker, reason: end_of_connection(error) },
         },

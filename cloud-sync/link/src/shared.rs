@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use cloud_sync_protocol::limits;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::error::LinkError;
@@ -56,7 +57,7 @@ struct Queues {
     outbox: Outbox,
     controls: VecDeque<Control>,
     filters: BTreeSet<String>,
-    /// Messages taken by the connection and not acknowledged yet.
+    /// Messages and controls taken by the connection and not acknowledged yet.
     on_the_way: usize,
     /// A goodbye was asked for.
     closing: bool,
@@ -255,6 +256,7 @@ impl Shared {
                     return Next::Close;
                 }
                 if let Some(control) = queues.controls.pop_front() {
+                    queues.on_the_way += 1;
                     return Next::Control(control);
                 }
                 if let Some(message) = queues.outbox.pop() {
@@ -290,13 +292,17 @@ impl Shared {
         self.queues().closing
     }
 
-    /// Connected: returns the filters to subscribe to before anything else.
-    pub(crate) fn set_up(&self) -> Vec<String> {
+    /// Connected: returns the filters to subscribe to before anything else, each list as one control that is to be
+    /// acknowledged.
+    pub(crate) fn set_up(&self) -> Vec<Vec<String>> {
         self.counters.connects.fetch_add(1, Ordering::Relaxed);
         let mut queues = self.queues();
         queues.controls.clear();
         self.state.send_replace(LinkState::Up);
-        queues.filters.iter().cloned().collect()
+        let filters: Vec<String> = queues.filters.iter().cloned().collect();
+        let filters: Vec<_> = filters.chunks(limits::FILTERS_PER_SUBSCRIBE_MAX).map(<[_]>::to_vec).collect();
+        queues.on_the_way = filters.len();
+        filters
     }
 
     /// The connection ended: messages that it had taken without an acknowledgement go back.
@@ -327,7 +333,7 @@ impl Shared {
         self.routes().clear();
     }
 
-    /// A message that the connection took is done with.
+    /// A message or control that the connection took is done with.
     pub(crate) fn acknowledged(&self) {
         {
             let mut queues = self.queues();

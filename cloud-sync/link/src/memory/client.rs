@@ -110,8 +110,9 @@ impl Client {
 
     /// One connection; `None` when the link should end.
     async fn session(&self, mut inbox: mpsc::UnboundedReceiver<Inbound>, first: bool) -> Option<LinkError> {
-        for filter in self.shared.set_up() {
-            self.broker.subscribe(&self.client_id, &filter);
+        for filters in self.shared.set_up() {
+            filters.iter().for_each(|filter| self.broker.subscribe(&self.client_id, filter));
+            self.shared.acknowledged();
         }
         self.or_ending(self.shared.event(LinkEvent::Up { first })).await;
         let mut waiting = BinaryHeap::new();
@@ -138,17 +139,21 @@ impl Client {
                         self.or_ending(self.shared.deliver(due.message)).await;
                     }
                 },
-                next = self.shared.next() => match next {
-                    Next::Close => return None,
-                    Next::Control(Control::Subscribe(filter)) => self.broker.subscribe(&self.client_id, &filter),
-                    Next::Control(Control::Unsubscribe(filter)) => self.broker.unsubscribe(&self.client_id, &filter),
-                    Next::Send(message) => {
-                        if !self.broker.take(&message) {
-                            self.shared.quota_exceeded();
+                next = self.shared.next() => {
+                    match next {
+                        Next::Close => return None,
+                        Next::Control(Control::Subscribe(filter)) => self.broker.subscribe(&self.client_id, &filter),
+                        Next::Control(Control::Unsubscribe(filter)) => {
+                            self.broker.unsubscribe(&self.client_id, &filter);
                         }
-                        self.shared.acknowledged();
+                        Next::Send(message) => {
+                            if !self.broker.take(&message) {
+                                self.shared.quota_exceeded();
+                            }
+                        }
                     }
-                },
+                    self.shared.acknowledged();
+                }
             }
         }
     }
