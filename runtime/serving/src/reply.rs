@@ -123,10 +123,8 @@ pub(crate) fn inferred(
     let mut raw = Vec::new();
     for (name, tensor) in &reply.outputs {
         let wanted_raw = asked.outputs.iter().find(|(wanted, _)| wanted == name).map_or(asked.all_raw, |(_, raw)| *raw);
-        if !wanted_raw {
-            if let Some(reason) = unwritable(tensor) {
-                return Err(ApiError::bad(format!("output {name:?}: {reason}")));
-            }
+        if !wanted_raw && let Some(reason) = unwritable(tensor) {
+            return Err(ApiError::bad(format!("output {name:?}: {reason}")));
         }
         if wanted_raw {
             raw.push(tensor.bytes());

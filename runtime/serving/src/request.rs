@@ -272,10 +272,10 @@ fn take_raw<'a>(raw: &mut Option<&'a [u8]>, size: u64) -> Result<&'a [u8], Strin
 }
 
 fn from_raw(element: ElementType, shape: Vec<usize>, bytes: &[u8]) -> Result<Tensor, String> {
-    if element == ElementType::Bool {
-        if let Some(index) = bytes.iter().position(|byte| *byte > 1) {
-            return Err(format!("element {index} is {}, a BOOL is 0 or 1", bytes[index]));
-        }
+    if element == ElementType::Bool
+        && let Some(index) = bytes.iter().position(|byte| *byte > 1)
+    {
+        return Err(format!("element {index} is {}, a BOOL is 0 or 1", bytes[index]));
     }
     Tensor::new(element, shape, bytes).map_err(|error| format!("failed to {error}"))
 }
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn wrong_requests_say_what_is_wrong() {
         let input = |more: &str| format!(r#"{{"inputs":[{{"name":"x","shape":[2],"datatype":"FP32",{more}}}]}}"#);
-        let two = format!("[{}]", vec![r#"{"name":"x","shape":[1],"datatype":"BOOL","data":[true]}"#; 2].join(","));
+        let two = format!("[{}]", [r#"{"name":"x","shape":[1],"datatype":"BOOL","data":[true]}"#; 2].join(","));
         let many = format!("[{}]", vec!["1"; 17].join(","));
         let mut failed = Vec::new();
         for (body, part) in [
