@@ -1,6 +1,7 @@
 //! Data: one or several `.npz` files with `x` and `y`, cut into four parts that never share a sample with the test part.
 
 mod check;
+mod npy;
 pub(crate) mod npz;
 mod split;
 

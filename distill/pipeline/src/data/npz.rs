@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write as _};
 
-use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
-use runtime_tensor::{ElementType, Tensor};
+use runtime_tensor::Tensor;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use super::npy::Header;
 use crate::error::{PipelineError, Result};
 
 /// Bytes of one `.npz` file.
@@ -50,20 +50,8 @@ pub(crate) fn parse(bytes: &[u8], wanted: &[&str]) -> Result<BTreeMap<String, Te
 }
 
 fn parse_array(reader: &mut impl Read, stored_bytes: u64) -> std::result::Result<Tensor, String> {
-    let header = NpyHeader::from_reader(&mut *reader).map_err(|error| format!("its header: {error}"))?;
-    if header.order() != Order::C && header.shape().len() > 1 {
-        return Err("found Fortran order, expected C order; save numpy.ascontiguousarray of it".to_owned());
-    }
-    let element = element(&header.dtype())?;
-    let shape: Option<Vec<usize>> = header.shape().iter().map(|size| usize::try_from(*size).ok()).collect();
-    let total = header
-        .shape()
-        .iter()
-        .try_fold(element.size_bytes() as u64, |total, size| total.checked_mul(*size))
-        .filter(|total| *total <= ARRAY_BYTES_MAX);
-    let (Some(shape), Some(total)) = (shape, total) else {
-        return Err(format!("found shape {:?}, expected at most {ARRAY_BYTES_MAX} bytes", header.shape()));
-    };
+    let header = Header::read(reader)?;
+    let total = header.bytes(ARRAY_BYTES_MAX)?;
     if total > stored_bytes.saturating_mul(EXPANSION_MAX).saturating_add(1024) {
         return Err(format!("its header claims {total} bytes, which {stored_bytes} stored bytes cannot hold"));
     }
@@ -73,53 +61,7 @@ fn parse_array(reader: &mut impl Read, stored_bytes: u64) -> std::result::Result
     if reader.read(&mut rest).map_err(|error| error.to_string())? != 0 {
         return Err(format!("found bytes after its {total} bytes of values"));
     }
-    Tensor::new(element, shape, &values).map_err(|error| format!("failed to {error}"))
-}
-
-fn element(dtype: &DType) -> std::result::Result<ElementType, String> {
-    let DType::Plain(kind) = dtype else {
-        return Err(format!("found records ({}), expected one number per element", dtype.descr()));
-    };
-    let found = kind.to_string();
-    let native = match kind.endianness() {
-        Endianness::Little | Endianness::Irrelevant => true,
-        Endianness::Big => false,
-    };
-    let element = match (kind.type_char(), kind.size_field()) {
-        (TypeChar::Bool, 1) => ElementType::Bool,
-        (TypeChar::Uint, 1) => ElementType::U8,
-        (TypeChar::Uint, 2) => ElementType::U16,
-        (TypeChar::Uint, 4) => ElementType::U32,
-        (TypeChar::Uint, 8) => ElementType::U64,
-        (TypeChar::Int, 1) => ElementType::I8,
-        (TypeChar::Int, 2) => ElementType::I16,
-        (TypeChar::Int, 4) => ElementType::I32,
-        (TypeChar::Int, 8) => ElementType::I64,
-        (TypeChar::Float, 2) => ElementType::F16,
-        (TypeChar::Float, 4) => ElementType::F32,
-        (TypeChar::Float, 8) => ElementType::F64,
-        _ => return Err(format!("found element type {found}, expected numbers")),
-    };
-    if native { Ok(element) } else { Err(format!("found big-endian element type {found}, expected little-endian")) }
-}
-
-/// NumPy's name of an element type.
-fn descriptor(element: ElementType) -> Option<&'static str> {
-    Some(match element {
-        ElementType::Bool => "|b1",
-        ElementType::U8 => "|u1",
-        ElementType::I8 => "|i1",
-        ElementType::U16 => "<u2",
-        ElementType::I16 => "<i2",
-        ElementType::U32 => "<u4",
-        ElementType::I32 => "<i4",
-        ElementType::U64 => "<u8",
-        ElementType::I64 => "<i8",
-        ElementType::F16 => "<f2",
-        ElementType::F32 => "<f4",
-        ElementType::F64 => "<f8",
-        ElementType::BF16 => return None,
-    })
+    Tensor::new(header.element, header.shape, &values).map_err(|error| format!("failed to {error}"))
 }
 
 /// The bytes of a compressed archive; the same arrays give the same bytes.
@@ -131,10 +73,9 @@ pub(crate) fn write(arrays: &[(&str, &Tensor)]) -> Result<Vec<u8>> {
         .last_modified_time(zip::DateTime::default())
         .large_file(arrays.iter().any(|(_, tensor)| tensor.bytes().len() as u64 > u64::from(u32::MAX) / 2));
     for (name, tensor) in arrays {
-        let descriptor =
-            descriptor(tensor.element()).ok_or_else(|| failed(format!("NumPy has no {}", tensor.element())))?;
+        let header = Header { element: tensor.element(), shape: tensor.shape().to_vec() };
+        let header = header.write().ok_or_else(|| failed(format!("NumPy has no {}", tensor.element())))?;
         archive.start_file(format!("{name}.npy"), options).map_err(|error| failed(error.to_string()))?;
-        let header = npy_header(descriptor, tensor.shape());
         archive
             .write_all(&header)
             .and_then(|()| archive.write_all(tensor.bytes()))
@@ -143,24 +84,12 @@ pub(crate) fn write(arrays: &[(&str, &Tensor)]) -> Result<Vec<u8>> {
     archive.finish().map(Cursor::into_inner).map_err(|error| failed(error.to_string()))
 }
 
-/// Magic, version 1.0, length and text, padded so that values begin at a multiple of 64 bytes.
-fn npy_header(descriptor: &str, shape: &[usize]) -> Vec<u8> {
-    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
-    let mut text = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': ({sizes}), }}");
-    let padding = (64 - (10 + text.len() + 1) % 64) % 64;
-    text.extend(std::iter::repeat_n(' ', padding));
-    text.push('\n');
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    // At most 16 axes of 20 digits: far below 65536.
-    header.extend((text.len() as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::super::npy::compose;
+    use super::*;
 
     fn x() -> Tensor {
         Tensor::from_f32(vec![2, 3], vec![1.0, -2.0, 3.5, 0.0, 5.0, 6.0]).unwrap()
@@ -186,17 +115,17 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         let values = |header: Vec<u8>, count: usize| [header, vec![0; count]].concat();
-        let fortran =
-            b"\x93NUMPY\x01\x00\x3e\x00{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }   \n".to_vec();
+        let fortran = String::from_utf8_lossy(&compose("<f4", "2, 3")[10..]).replace("False", "True ").into_bytes();
+        let fortran = [&compose("<f4", "2, 3")[..10], &fortran].concat();
         let rows: Vec<(&str, Vec<u8>)> = vec![
             ("numpy.savez", b"not a zip file".to_vec()),
             ("its header", archive(b"hello")),
-            ("expected 24 bytes", archive(&values(npy_header("<f4", &[2, 3]), 20))),
-            ("after its 24 bytes", archive(&values(npy_header("<f4", &[2, 3]), 25))),
-            ("cannot hold", archive(&npy_header("<f4", &[1 << 28]))),
-            ("at most", archive(&npy_header("<f4", &[1 << 40, 1 << 40]))),
-            ("big-endian", archive(&values(npy_header(">f4", &[1]), 4))),
-            ("expected numbers", archive(&values(npy_header("<U4", &[1]), 16))),
+            ("expected 24 bytes", archive(&values(compose("<f4", "2, 3"), 20))),
+            ("after its 24 bytes", archive(&values(compose("<f4", "2, 3"), 25))),
+            ("cannot hold", archive(&compose("<f4", "268435456"))),
+            ("at most", archive(&compose("<f4", "1099511627776, 1099511627776"))),
+            ("big-endian", archive(&values(compose(">f4", "1,"), 4))),
+            ("expected numbers", archive(&values(compose("<U4", "1,"), 16))),
             ("Fortran", archive(&values(fortran, 24))),
         ];
         for (expected, bytes) in rows {

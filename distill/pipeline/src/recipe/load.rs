@@ -247,6 +247,16 @@ mod tests {
         assert!(apply(GOOD, &["seed.x=1".to_owned()]).unwrap_err().to_string().contains("seed is no table"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn damaged_recipes_never_panic(at in 0..GOOD.len(), text in ".{0,3}", setting in ".{0,20}") {
+            let mut damaged = GOOD.to_owned();
+            damaged.replace_range(at..=at, &text);
+            let _ = parse(&damaged);
+            let _ = apply(GOOD, &[setting]).map(|text| parse(&text));
+        }
+    }
+
     #[test]
     fn mistakes_name_their_line() {
         let rows = [

@@ -69,7 +69,7 @@ fn a_student_learns_from_a_teacher_without_labels() {
     let found =
         accuracy(&predict(&read(&trained.model_bytes), &test.x, TrainDevice::Cpu).unwrap(), test.y.as_ref().unwrap());
     assert!(found > 0.95, "{found}");
-    assert!(trained.history.last().unwrap().loss < 0.1);
+    assert!(trained.history.last().unwrap().loss < 0.3 * trained.history.first().unwrap().loss);
 }
 
 #[test]
@@ -103,20 +103,27 @@ fn the_best_epoch_on_the_validation_set_is_kept() {
 
 #[test]
 fn a_final_softmax_is_trained_on_its_logits() {
-    let nodes = vec![
-        Node::new("Flatten", &["input"], &["f"]),
-        Node::new("Gemm", &["f", "w", "b"], &["g"]).with("transB", Attribute::Int(1)),
-        Node::new("Softmax", &["g"], &["output"]),
-    ];
-    let bias = Tensor::from_f32(vec![3], vec![0.0; 3]).unwrap();
-    let model = model(&[1, 8, 8], nodes, vec![("w", random(&[3, 64], 1)), ("b", bias)], "output", 2);
-    let model = read(&model.write());
-    let training = stripes(240, 8, 1);
-    let trained = train(&model, &training, None, &options(), &mut |_| Flow::Continue).unwrap();
-    let last = trained.history.last().unwrap().loss;
-    // Cross-entropy of probabilities taken for logits cannot fall under ln(2 + e) - 1 = 0.55.
-    assert!(last < 0.5, "{last}");
-    let outputs = predict(&read(&trained.model_bytes), &training.x, TrainDevice::Cpu).unwrap();
+    let build = |softmax: bool| {
+        let result = if softmax { "g" } else { "output" };
+        let mut nodes = vec![
+            Node::new("Flatten", &["input"], &["f"]),
+            Node::new("Gemm", &["f", "w", "b"], &[result]).with("transB", Attribute::Int(1)),
+        ];
+        if softmax {
+            nodes.push(Node::new("Softmax", &["g"], &["output"]));
+        }
+        let bias = Tensor::from_f32(vec![3], vec![0.0; 3]).unwrap();
+        let weights = vec![("w", random(&[3, 64], 1)), ("b", bias)];
+        read(&model(&[1, 8, 8], nodes, weights, "output", 2).write())
+    };
+    let training = stripes(120, 8, 1);
+    let trained = |softmax: bool| {
+        let trained = train(&build(softmax), &training, None, &options(), &mut |_| Flow::Continue).unwrap();
+        read(&trained.model_bytes)
+    };
+    let (with, without) = (trained(true), trained(false));
+    assert_eq!(with.graph().initializers, without.graph().initializers);
+    let outputs = predict(&with, &training.x, TrainDevice::Cpu).unwrap();
     for row in outputs.as_f32().unwrap().chunks(3) {
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     }
