@@ -232,7 +232,7 @@ fn find_object(folder: &Path, digest: &Digest) -> Result<PathBuf> {
 }
 
 fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(runtime_disk::list(folder, 100_000)?.into_iter().map(|name| folder.join(name)).collect())
+    Ok(runtime_disk::list(folder, 100_000)?.into_iter().map(|entry| folder.join(entry.name)).collect())
 }
 
 fn unix_now() -> u64 {
