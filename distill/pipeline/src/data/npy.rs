@@ -160,7 +160,7 @@ mod tests {
         bytes[6] = 2;
         bytes.splice(10..10, [0, 0]);
         assert_eq!(Header::read(&mut &bytes[..]).unwrap().shape, [2]);
-        bytes[13] = 1;
+        bytes[10] = 1;
         assert!(Header::read(&mut &bytes[..]).unwrap_err().contains("expected at most 65536"));
     }
 }

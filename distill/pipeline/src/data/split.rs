@@ -107,8 +107,7 @@ pub(crate) fn load(section: &DataSection, folder: &Path, classes: Option<usize>,
         .filter_map(|part| part.y.as_ref()?.iter().max().map(|label| *label as usize + 1))
         .max();
     data.classes = classes.or(section.classes).or(highest).unwrap_or(0);
-    let raw = [("train", &train), ("calibration", &calibration), ("validation", &validation), ("test", &test)];
-    let mut findings: Vec<Finding> = raw.iter().filter_map(|(name, set)| check_values(name, &set.x)).collect();
+    let mut findings = files.check(data.classes);
     findings.extend(check_parts(&data, trains));
     let errors: Vec<&str> = findings.iter().filter(|f| f.level == "error").map(|f| f.text.as_str()).collect();
     if !errors.is_empty() {
@@ -129,7 +128,6 @@ fn check_parts(data: &Data, trains: bool) -> Vec<Finding> {
             )));
         }
         let Some(labels) = &part.y else { continue };
-        findings.extend(check_labels(name, labels, data.classes));
         let empty = empty_classes(labels, data.classes);
         if empty.is_empty() || name == "calibration" {
             continue;
@@ -185,6 +183,17 @@ impl Files<'_> {
             Share::File(path) => self.read(path),
             Share::Fraction(share) => cut.take(*share, name),
         }
+    }
+
+    /// Values that are no numbers and labels out of range, by their places in the files.
+    fn check(&self, classes: usize) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (path, set) in &self.read {
+            let place = path.display().to_string();
+            findings.extend(check_values(&place, &set.x));
+            findings.extend(set.y.as_ref().and_then(|labels| check_labels(&place, labels, classes)));
+        }
+        findings
     }
 
     /// Over the digests of all files, in the order of their digests.
