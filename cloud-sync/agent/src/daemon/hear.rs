@@ -13,7 +13,7 @@ use crate::source::Publications;
 
 /// What hearing needs of the director, and shares with jobs.
 pub(crate) struct Ears {
-    /// The newest deployment on this connection.
+    /// The newest deployment and timestamp on this connection.
     pub(crate) publications: Publications,
     /// The highest signed time, in seconds since 1970.
     pub(crate) time_seen: Arc<AtomicU64>,
@@ -33,15 +33,16 @@ pub(crate) async fn hear(
             LinkEvent::Up { .. } => Message::Event(Event::LinkUp),
             LinkEvent::Down { why } => {
                 // The next connection tells it again; until then nothing is known to be published.
-                ears.publications.set(None);
+                ears.publications.forget();
                 Message::Event(Event::LinkDown { why: format!("failed to {why}") })
             }
             LinkEvent::Message(message) if message.payload.is_empty() => continue,
             LinkEvent::Message(message) if message.topic == deployment => {
-                ears.publications.set(Some(message.payload.clone()));
+                ears.publications.set(News::Deployment, message.payload.clone());
                 Message::Published { news: News::Deployment, bytes: message.payload }
             }
             LinkEvent::Message(message) if message.topic == timestamp => {
+                ears.publications.set(News::Timestamp, message.payload.clone());
                 Message::Published { news: News::Timestamp, bytes: message.payload }
             }
             LinkEvent::Message(message) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,27 +16,44 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::device::Identity;
+use crate::machine::News;
 use crate::order::{Claim, Source, Stop, Take, Taken};
 
 /// The step that objects are checked in.
 const STEP_CHUNKS: u8 = 7;
 
-/// The channel's deployment as the broker last sent it on this connection.
+/// The channel's deployment and the fleet's timestamp as the broker last sent them on this connection.
 ///
-/// Shared with the task that hears the broker, so that a job need not ask for what was just told.
+/// Shared with the task that hears the broker, so that a job need not ask for what was just told. Some brokers
+/// (rumqttd) send what they keep only to the first subscription of a connection: asking again would get nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Publications {
-    deployment: Arc<Mutex<Option<Bytes>>>,
+    latest: Arc<Mutex<Latest>>,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    deployment: Option<Bytes>,
+    timestamp: Option<Bytes>,
 }
 
 impl Publications {
-    /// Remembers what was published; `None` when the connection ended.
-    pub(crate) fn set(&self, deployment: Option<Bytes>) {
-        *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = deployment;
+    /// Remembers what was published.
+    pub(crate) fn set(&self, news: News, bytes: Bytes) {
+        let mut latest = self.latest();
+        match news {
+            News::Deployment => latest.deployment = Some(bytes),
+            News::Timestamp => latest.timestamp = Some(bytes),
+        }
     }
 
-    fn get(&self) -> Option<Bytes> {
-        self.deployment.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The connection ended; the next one tells everything again.
+    pub(crate) fn forget(&self) {
+        *self.latest() = Latest::default();
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,13 +128,22 @@ impl Source for NetworkSource {
     fn claim(&mut self) -> Result<Claim, Stop> {
         let fleet = &self.identity.fleet;
         let timestamp = Topic::Timestamp(fleet.clone());
-        let first = [timestamp.clone(), Topic::Root(fleet.clone())];
+        let heard = self.publications.latest().timestamp.clone();
+        let mut first = vec![Topic::Root(fleet.clone())];
+        if heard.is_none() {
+            first.push(timestamp.clone());
+        }
         self.seen = self.wait(retained_many(&self.link, &first, self.patience))?;
+        // What came on the standing subscription in the meantime is newer than what was asked for.
+        if let Some(bytes) = self.publications.latest().timestamp.clone().or(heard) {
+            self.seen.insert(timestamp.clone(), bytes);
+        }
         if !self.seen.contains_key(&timestamp) {
             let waited = self.patience.as_millis();
             return Err(Stop::Interrupted(format!("the fleet's timestamp did not come within {waited} ms")));
         }
-        let deployment = match self.publications.get() {
+        let heard = self.publications.latest().deployment.clone();
+        let deployment = match heard {
             Some(bytes) => Some(bytes),
             None => {
                 let topic = Topic::Deployment(fleet.clone(), self.identity.channel.clone());
