@@ -206,7 +206,8 @@ impl Inner {
         Ok(Taken { inner: Arc::clone(self), slot })
     }
 
-    /// Removes a slot's folder and returns how many bytes its files had.
+    /// Removes a slot's folder and returns how many bytes its files had. A crash in the middle leaves a slot that may
+    /// still say that it is whole: nothing names it, and whoever begins it again finds what is missing.
     pub(crate) fn remove_slot(&self, slot: &Digest) -> Result<u64, StoreError> {
         let paths = self.layout.slot(slot);
         let mut bytes = 0;
@@ -215,7 +216,6 @@ impl Inner {
                 bytes += self.disk.file_bytes(&paths.folder().join(&entry.name))?;
             }
         }
-        self.unmark(&paths)?;
         self.index.forget(slot);
         self.disk.remove_folder(paths.folder())?;
         Ok(bytes)

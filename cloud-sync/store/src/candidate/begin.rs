@@ -13,7 +13,7 @@ use crate::StoreError;
 use crate::journal::{Journal, Written};
 use crate::layout::slot_name;
 use crate::slot::{WantedFile, file_is_good, refused, wanted_files};
-use crate::store::Inner;
+use crate::store::{ENTRIES_MAX, Inner};
 
 /// Room that is kept for what is small: the envelope, the journal, names.
 const ROOM_FOR_SMALL_FILES_BYTES: u64 = 256 * 1024;
@@ -123,10 +123,12 @@ impl Candidate {
     fn create_files(&mut self, envelope: &[u8]) -> Result<(), StoreError> {
         let disk = Arc::clone(&self.taken.inner.disk);
         disk.create_folder(self.paths.folder())?;
+        disk.remove_leftovers(self.paths.folder(), ENTRIES_MAX)?;
         disk.write_atomic(&self.paths.envelope(), envelope)?;
         for file in &self.wanted {
             self.files.push(FileProgress::open(&*disk, &self.paths, file.entry.clone())?);
         }
+        // The names of the files; the content follows when the chunks are synced.
         disk.sync_folder(self.paths.folder())?;
         Ok(())
     }

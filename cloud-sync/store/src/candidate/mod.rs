@@ -179,7 +179,8 @@ impl Candidate {
             let expected = need.row.plain_digest.to_string();
             return Err(refused(Reason::PlainDigest, "the chunk", found.to_string(), expected));
         }
-        self.write(&need.row.plain_digest, plain)
+        self.write(&need.row.plain_digest, plain)?;
+        Ok(())
     }
 
     /// Fills everything that is missing from an artifact that lies on this device: a sideload.
@@ -282,18 +283,17 @@ impl Candidate {
         let mut reader = inner.index.reader();
         for (digest, bytes) in wanted {
             if let Some(plain) = reader.read(&digest, bytes) {
-                let before = self.missing_bytes();
-                self.write(&digest, &plain)?;
-                self.reused_bytes += before - self.missing_bytes();
+                self.reused_bytes += self.write(&digest, &plain)?;
             }
         }
         Ok(())
     }
 
-    /// Writes a plain chunk whose digest was checked.
-    fn write(&mut self, digest: &Digest, plain: &[u8]) -> Result<(), StoreError> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        let Some(places) = self.unwritten.remove(digest) else { return Ok(()) };
+    /// Writes a plain chunk whose digest was checked to every place where it is missing, and says how many bytes
+    /// that were.
+    fn write(&mut self, digest: &Digest, plain: &[u8]) -> Result<u64, StoreError> {
+        let Some(journal) = &mut self.journal else { return Ok(0) };
+        let Some(places) = self.unwritten.remove(digest) else { return Ok(0) };
         for (done, &(file, row)) in places.iter().enumerate() {
             let progress = &mut self.files[file as usize];
             if let Err(error) = progress.write(row, plain).and_then(|()| journal.append((file, row))) {
@@ -307,7 +307,7 @@ impl Candidate {
         if self.unsynced_bytes >= UNSYNCED_BYTES_MAX {
             self.sync()?;
         }
-        Ok(())
+        Ok(places.len() as u64 * plain.len() as u64)
     }
 
     /// Makes everything that was put survive a power cut: first the bytes, then what claims them.

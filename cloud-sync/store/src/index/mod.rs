@@ -184,3 +184,56 @@ fn insert_slot(table: &mut dyn Table, slot: &Slot) -> Result<(), Broken> {
     }
     table.insert(&slot.name(), &chunks)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use runtime_disk::RealDisk;
+
+    use super::*;
+
+    fn index(folder: &std::path::Path) -> ChunkIndex {
+        let layout = Layout::new(folder);
+        RealDisk.create_folder(&layout.slots()).unwrap();
+        ChunkIndex::new(Arc::new(RealDisk), layout, true)
+    }
+
+    #[test]
+    fn slots_that_are_gone_are_forgotten_when_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = Digest::of(b"gone");
+        index(folder.path()).with_table(|table| table.insert(&gone, &[]));
+        let index = index(folder.path());
+        assert_eq!(index.with_table(|table| table.slots()), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_damaged_table_is_made_again_and_in_the_end_kept_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = index(folder.path());
+        index.with_table(|table| table.slots());
+        let kept = folder.path().join("chunks/mark");
+        runtime_disk::write_atomic(&kept, b"of the first database").unwrap();
+        // Damaged once: the operation is repeated on a new database.
+        let calls = Cell::new(0);
+        let count = |good_from: u32| {
+            let calls = &calls;
+            move |_: &mut dyn Table| {
+                calls.set(calls.get() + 1);
+                if calls.get() < good_from { Err(Broken("a test".to_owned())) } else { Ok(calls.get()) }
+            }
+        };
+        assert_eq!(index.with_table(count(2)), 2);
+        assert!(!kept.exists() && folder.path().join("chunks").exists());
+        assert!(!folder.path().join("chunks-damaged").exists());
+        // Damaged whenever it is a database: the operation is done in memory.
+        calls.set(0);
+        assert_eq!(index.with_table(count(4)), 4);
+        assert!(!folder.path().join("chunks").exists());
+        // An operation that no table can do gives nothing, and the next one starts afresh.
+        calls.set(0);
+        assert_eq!(index.with_table(count(100)), 0);
+        assert_eq!(index.with_table(|table| table.slots()), BTreeSet::new());
+    }
+}

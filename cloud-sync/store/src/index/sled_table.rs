@@ -155,3 +155,73 @@ impl Table for SledTable {
         Ok(places)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunks(slot: &Digest, count: u64) -> Vec<(Digest, Place)> {
+        let place = |offset| Place { slot: *slot, file: Digest::of(b"file"), offset };
+        (0..count).map(|number| (Digest::of(&number.to_le_bytes()), place(number * 100))).collect()
+    }
+
+    #[test]
+    fn finds_what_was_inserted_after_it_was_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        {
+            let mut table = SledTable::open(folder.path()).unwrap();
+            table.insert(&one, &chunks(&one, 500)).unwrap();
+            table.insert(&two, &chunks(&two, 3)).unwrap();
+        }
+        let mut table = SledTable::open(folder.path()).unwrap();
+        assert_eq!(table.slots().unwrap(), [one, two].into());
+        let place = |slot, offset| Place { slot, file: Digest::of(b"file"), offset };
+        let mut found = table.find(&Digest::of(&2_u64.to_le_bytes())).unwrap();
+        found.sort();
+        let mut expected = [place(one, 200), place(two, 200)];
+        expected.sort();
+        assert_eq!(found, expected);
+        assert_eq!(table.find(&Digest::of(&499_u64.to_le_bytes())).unwrap(), [place(one, 49_900)]);
+        assert_eq!(table.find(&Digest::of(b"unknown")).unwrap(), []);
+        table.remove(&one).unwrap();
+        assert_eq!(table.slots().unwrap(), [two].into());
+        assert_eq!(table.find(&Digest::of(&2_u64.to_le_bytes())).unwrap(), [place(two, 200)]);
+        assert_eq!(table.database().len(), 3 + 1, "nothing of the removed slot is left");
+    }
+
+    #[test]
+    fn a_value_that_sled_gives_back_changed_is_damage() {
+        let slot = Digest::of(b"slot");
+        let chunk = Digest::of(&0_u64.to_le_bytes());
+        let (by_chunk, by_slot) = (chunk_key(&chunk, &slot), slot_key(&slot));
+        let rows: [(&[u8], &[u8]); 5] = [
+            (&by_chunk, &[]),
+            (&by_chunk, &[0; DIGEST_BYTES + 8 + CHECKSUM_BYTES]),
+            (&by_slot, &[]),
+            (&by_slot, &[0; CHECKSUM_BYTES]),
+            (b"c", b"a key that was cut"),
+        ];
+        for (key, value) in rows {
+            let folder = tempfile::tempdir().unwrap();
+            let mut table = SledTable::open(folder.path()).unwrap();
+            table.insert(&slot, &chunks(&slot, 1)).unwrap();
+            table.database().insert(key, value).unwrap();
+            let damaged = table.slots().is_err() || table.find(&chunk).is_err() || table.remove(&slot).is_err();
+            assert!(damaged, "{key:?} as {value:?} was believed");
+        }
+        // Right in form and with its checksum, but too short for a place.
+        let folder = tempfile::tempdir().unwrap();
+        let mut table = SledTable::open(folder.path()).unwrap();
+        table.database().insert(by_chunk.clone(), sealed(&by_chunk, &[1; DIGEST_BYTES])).unwrap();
+        assert!(table.find(&chunk).is_err());
+    }
+
+    #[test]
+    fn a_panic_inside_is_damage() {
+        let Err(Broken(why)) = guarded(|| -> sled::Result<()> { panic!("as sled does on a flipped byte") }) else {
+            panic!("the panic was lost");
+        };
+        assert_eq!(why, "it panicked");
+    }
+}

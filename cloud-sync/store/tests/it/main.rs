@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod fill;
 mod fixture;
+mod golden;
 mod index;
 mod room;
 mod state;

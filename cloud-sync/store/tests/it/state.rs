@@ -4,7 +4,7 @@ use cloud_sync_store::{DeviceState, ErrorClass, ModelState, REFUSED_MAX, Refused
 use runtime_disk::MemoryDisk;
 use runtime_trust::Digest;
 
-use crate::fixture::{MODEL, V1, open, state};
+use crate::fixture::{MODEL, V1, V2, open, state};
 
 #[test]
 fn a_new_folder_has_an_empty_state_and_a_commit_survives() {
@@ -107,4 +107,26 @@ fn leftovers_of_a_crash_are_swept_up() {
     std::fs::write(&leftover, "half a state").unwrap();
     Store::open(folder.path()).unwrap();
     assert!(!leftover.exists());
+}
+
+/// The last step of a commit fails: the new state may be on the disk all the same, and what it names must stay.
+#[test]
+fn what_a_failed_commit_named_is_not_garbage() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk).unwrap();
+    let (one, two) = (V1.install(&store).unwrap().slot_ref(), V2.install(&store).unwrap().slot_ref());
+    let before = disk.operations();
+    store.commit(state(Some(&one), None, None)).unwrap();
+    let operations = disk.operations() - before;
+    disk.fail_after(operations - 1);
+    store.commit(state(Some(&two), None, None)).unwrap_err();
+    assert_eq!(store.state(), state(Some(&one), None, None));
+    assert_eq!(store.collect_garbage().unwrap().slots, 0);
+    drop(store);
+    let store = open(&disk).unwrap();
+    assert_eq!(store.state(), state(Some(&two), None, None), "the rename was done before the failure");
+    V2.check(&store.slot(&two).unwrap()).unwrap();
+    // Nothing is in doubt any more.
+    store.commit(state(Some(&two), None, None)).unwrap();
+    assert_eq!(store.collect_garbage().unwrap().slots, 1);
 }
