@@ -17,6 +17,9 @@ use crate::select::{Choice, Form, Selection, data_inputs};
 use crate::weights::{WeightWish, bias_scales, integer_bias, integer_weights};
 use crate::{NodeReport, QuantizeError, QuantizeOptions};
 
+/// Characters that a new name takes over from the value that it belongs to.
+const NAME_CHARS_MAX: usize = 32;
+
 pub(crate) struct Emitter<'a> {
     float: &'a Graph,
     selection: &'a Selection,
@@ -67,16 +70,19 @@ impl<'a> Emitter<'a> {
             // An output of the graph that integers make keeps its name on the float side.
             let name = match emitter.is_made_by_integers(tensor) && float.is_output(tensor) {
                 true => tensor.clone(),
-                false => emitter.fresh(&format!("{tensor}_dequantized")),
+                false => emitter.fresh(tensor, "dequantized"),
             };
             emitter.dequantized.insert(tensor.clone(), name);
         }
         emitter
     }
 
-    /// `wish`, or `wish` with the first free number behind it.
-    fn fresh(&mut self, wish: &str) -> String {
-        let mut name = wish.to_owned();
+    /// A name for what becomes of `value`: the first free of `value_role`, `value_role_1` and so on.
+    fn fresh(&mut self, value: &str, role: &str) -> String {
+        // Some exporters give names of hundreds of bytes; five new ones each would outweigh the weights.
+        let end = value.char_indices().nth(NAME_CHARS_MAX).map_or(value.len(), |(end, _)| end);
+        let wish = format!("{}_{role}", &value[..end]);
+        let mut name = wish.clone();
         let mut number = 1u64;
         while !self.taken.insert(name.clone()) {
             name = format!("{wish}_{number}");
@@ -85,8 +91,8 @@ impl<'a> Emitter<'a> {
         name
     }
 
-    fn constant(&mut self, wish: &str, tensor: Tensor) -> String {
-        let name = self.fresh(wish);
+    fn constant(&mut self, value: &str, role: &str, tensor: Tensor) -> String {
+        let name = self.fresh(value, role);
         self.graph.initializers.insert(name.clone(), tensor);
         name
     }
@@ -151,8 +157,8 @@ impl<'a> Emitter<'a> {
             _ => Tensor::from_u8(vec![], vec![zero_point as u8])?,
         };
         let names = [
-            self.constant(&format!("{leader}_scale"), Tensor::from_f32(vec![], vec![scale])?),
-            self.constant(&format!("{leader}_zero_point"), zero_point),
+            self.constant(&leader, "scale", Tensor::from_f32(vec![], vec![scale])?),
+            self.constant(&leader, "zero_point", zero_point),
         ];
         self.parameters.insert(leader, names.clone());
         Ok(names)
@@ -162,7 +168,6 @@ impl<'a> Emitter<'a> {
     fn border(&mut self, tensor: &str, float: &str) -> Result<Vec<Node>, QuantizeError> {
         let [scale, zero_point] = self.activation_constants(tensor)?;
         let dequantized = self.dequantized[tensor].clone();
-        let quantized = format!("{tensor}_quantized");
         let dequantize = |from: &str| node("DequantizeLinear", &[from, &scale, &zero_point], &dequantized);
         if let Some(constant) = self.float.initializers.get(tensor) {
             let (scale, zero_point) = self.activation(tensor)?;
@@ -172,10 +177,10 @@ impl<'a> Emitter<'a> {
                 ElementType::I8 => Tensor::from_i8(shape, codes.map(|code| code as i8).collect())?,
                 _ => Tensor::from_u8(shape, codes.map(|code| code as u8).collect())?,
             };
-            let quantized = self.constant(&quantized, integers);
+            let quantized = self.constant(tensor, "quantized", integers);
             return Ok(vec![dequantize(&quantized)]);
         }
-        let quantized = self.fresh(&quantized);
+        let quantized = self.fresh(tensor, "quantized");
         Ok(vec![node("QuantizeLinear", &[float, &scale, &zero_point], &quantized), dequantize(&quantized)])
     }
 
@@ -213,7 +218,7 @@ impl<'a> Emitter<'a> {
             nodes.extend(self.linear_inputs(node, &mut written, report)?);
         }
         // The name of an output of the graph belongs to its dequantized form.
-        let float = if self.float.is_output(&made) { self.fresh(&format!("{made}_float")) } else { made.clone() };
+        let float = if self.float.is_output(&made) { self.fresh(&made, "float") } else { made.clone() };
         match self.selection.bounds.get(&index).map(|&bound| &self.float.nodes[bound]) {
             Some(bound) if !self.is_saturation(bound, &made)? => {
                 let mut bound = bound.clone();
@@ -321,12 +326,12 @@ impl<'a> Emitter<'a> {
     ) -> Result<(String, Node), QuantizeError> {
         let per_axis = scales.len() > 1 || zero_points.as_ref().is_some_and(|zeros| zeros.shape().len() == 1);
         let shape = if per_axis { vec![scales.len()] } else { vec![] };
-        let integers = self.constant(&format!("{wish}_quantized"), integers);
-        let scale = self.constant(&format!("{wish}_scale"), Tensor::from_f32(shape, scales)?);
-        let output = self.fresh(&format!("{wish}_dequantized"));
+        let integers = self.constant(wish, "quantized", integers);
+        let scale = self.constant(wish, "scale", Tensor::from_f32(shape, scales)?);
+        let output = self.fresh(wish, "dequantized");
         let mut inputs = vec![integers, scale];
         if let Some(zeros) = zero_points {
-            inputs.push(self.constant(&format!("{wish}_zero_point"), zeros));
+            inputs.push(self.constant(wish, "zero_point", zeros));
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let mut made = node("DequantizeLinear", &inputs, &output);
@@ -337,6 +342,7 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// A node without a name: messages call it by its output.
 fn node(operator: &str, inputs: &[&str], output: &str) -> Node {
-    Node::new(operator, inputs, &[output])
+    Node { name: String::new(), ..Node::new(operator, inputs, &[output]) }
 }

@@ -49,7 +49,7 @@ fn rewrite(scene: &mut Scene<'_>) -> Result<(), TensorError> {
     Ok(())
 }
 
-/// The graph's own word for a value that the plan or the report speaks of.
+/// Shapes of a prepared graph, with the batch left open.
 pub(crate) fn shapes_of(
     graph: &Graph,
     opset: i64,

@@ -23,7 +23,7 @@ fn noise_db(float: &Tensor, integer: &Tensor) -> f64 {
 /// Integer answers are the float ones within the noise of 8 bits, whatever is chosen.
 #[test]
 fn integers_answer_like_floats() {
-    let images = tensor(77, &[64, 1, 8, 8], 1.0);
+    let images = tensor(77, &[40, 1, 8, 8], 1.0);
     let mut wrong = Vec::new();
     for (name, float) in [("student", student()), ("mixture", mixture())] {
         let expected = answers(&float, &images);
@@ -31,13 +31,13 @@ fn integers_answer_like_floats() {
             for (activation, pair_safe) in [(Activation::U8, false), (Activation::U8, true), (Activation::I8, false)] {
                 let options = QuantizeOptions { activation, pair_safe, ..QuantizeOptions::default() };
                 let calibration = CalibrationOptions { observer, quantize: options.clone(), threads: 1 };
-                let plan = calibrate(&float, &mut batches(16, 8), &Reference, &calibration).unwrap();
+                let plan = calibrate(&float, &mut batches(6, 8), &Reference, &calibration).unwrap();
                 let found = answers(&quantize(&float, &plan, &options).unwrap().model, &images);
                 let noise = noise_db(&expected, &found);
                 let labels = expected.argmax_last().unwrap().into_iter().zip(found.argmax_last().unwrap());
                 let equal = labels.filter(|(float, integer)| float == integer).count();
-                if noise > -25.0 || equal < 60 {
-                    wrong.push(format!("{name} {observer:?} {activation:?} {pair_safe}: {noise:.1} dB, {equal} of 64"));
+                if noise > -25.0 || equal < 37 {
+                    wrong.push(format!("{name} {observer:?} {activation:?} {pair_safe}: {noise:.1} dB, {equal} of 40"));
                 }
             }
         }

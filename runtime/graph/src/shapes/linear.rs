@@ -1,6 +1,6 @@
 //! Matrix products and quantization.
 
-use runtime_tensor::{Dimension, ElementType};
+use runtime_tensor::{Dimension, ElementType, TensorSpec};
 
 use super::call::{Call, Found, Known, axis_index, broadcast, number, one, sizes};
 
@@ -94,8 +94,11 @@ pub(crate) fn dequantize(call: &Call<'_>) -> Found {
 /// One scale, or as many as the axis has slices, and as many zero points.
 fn check_parameters(call: &Call<'_>, rank: usize) -> Result<(), String> {
     let (Some(data), Some(scale)) = (call.optional(0), call.input(1)?) else { return Ok(()) };
+    // ONNX Runtime's own quantizer writes a scale of shape [1] with a scalar zero point.
+    let single = |spec: &TensorSpec| spec.shape.iter().all(|size| *size == Dimension::Fixed(1));
     if let Some(zero_point) = call.optional(2)
         && zero_point.shape.len() != scale.shape.len()
+        && !(single(zero_point) && single(scale))
     {
         return Err(format!("scale {scale} and zero point {zero_point} have different shapes"));
     }
