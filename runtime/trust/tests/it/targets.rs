@@ -217,3 +217,21 @@ fn artifacts_that_nobody_asks_for_make_room() {
     }
     assert_eq!(state.names().count(), runtime_trust::limits::NAMES_MAX);
 }
+
+/// An artifact that is not asked for, whose file a new delegation no longer vouches for: it is dropped, and what is
+/// stored can be read again.
+#[test]
+fn named_targets_at_hand_that_lost_their_delegation() {
+    let state = Draft::default().seen();
+    let with_threshold = |threshold: u32| {
+        let mut draft = Draft::default().next();
+        draft.delegations.insert(NAME.to_owned(), role(threshold, &[RELEASE, 5]));
+        drive(runtime_trust::Refresh::start(&state, NOW, &[]), &draft.files()).unwrap()
+    };
+    let (control, attack) = (with_threshold(1), with_threshold(2));
+    assert_eq!(control.floor(NAME), 3);
+    assert_eq!(attack.version(&FileName::Named(NAME.to_owned())), None);
+    for state in [control, attack] {
+        assert_eq!(runtime_trust::TrustState::parse(&state.to_bytes()), Ok(state));
+    }
+}
