@@ -27,27 +27,27 @@ const DEPLOYMENT_LIFETIME_S: u64 = 7 * 24 * 3600;
 const OBJECT_BYTES_MAX: u64 = 1 << 20;
 
 /// The number of attacks.
-pub const ATTACKS: usize = 5;
+pub(crate) const ATTACKS: usize = 5;
 
 /// Everything that the attacker and the controls need.
-pub struct Attacks<'a> {
+pub(crate) struct Attacks<'a> {
     /// The actors.
-    pub stage: &'a Stage,
+    pub(crate) stage: &'a Stage,
     /// A stolen enrolment.
-    pub entry: &'a Entry,
+    pub(crate) entry: &'a Entry,
     /// The release and deploy keys: stolen, where an attack needs them.
-    pub forge: &'a Forge,
+    pub(crate) forge: &'a Forge,
     /// The images, with the answers of version 1, which every control gives as well.
-    pub samples: &'a Samples,
+    pub(crate) samples: &'a Samples,
     /// What is active now.
-    pub active: Digest,
+    pub(crate) active: Digest,
     /// The highest sequence so far.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
 }
 
 impl Attacks<'_> {
     /// Runs all; `first_deployment` is the signed deployment of version 1 that the replay uses.
-    pub fn run_all(&mut self, first_deployment: &[u8], tell: &mut dyn FnMut(&Refused)) -> Result<Vec<Refused>> {
+    pub(crate) fn run_all(&mut self, first_deployment: &[u8], tell: &mut dyn FnMut(&Refused)) -> Result<Vec<Refused>> {
         let mut refused = Vec::new();
         let mut done = |row: Refused| {
             tell(&row);

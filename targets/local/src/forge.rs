@@ -20,9 +20,9 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 const GOLDEN: &str = "golden";
 
 /// An artifact to start from, and the keys.
-pub struct Forge {
+pub(crate) struct Forge {
     /// The deploy key.
-    pub deploy: SigningKey,
+    pub(crate) deploy: SigningKey,
     release: SigningKey,
     source: VerifiedArtifact,
     golden: GoldenSet,
@@ -31,20 +31,20 @@ pub struct Forge {
 
 /// A signed artifact on the disk.
 #[derive(Debug)]
-pub struct Sealed {
+pub(crate) struct Sealed {
     /// The `.cask` file.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The digest of its manifest.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Its envelope, as `fleet` publishes it.
-    pub envelope: Vec<u8>,
+    pub(crate) envelope: Vec<u8>,
     /// The stored digest of the first chunk of its golden set.
-    pub golden_chunk: Digest,
+    pub(crate) golden_chunk: Digest,
 }
 
 impl Forge {
     /// Opens the keys of the fleet and the artifact of a run folder.
-    pub fn open(layout: &Layout, run: &Path, passphrase: &str) -> Result<Self> {
+    pub(crate) fn open(layout: &Layout, run: &Path, passphrase: &str) -> Result<Self> {
         let key = |role: &str| -> Result<SigningKey> {
             let bytes = runtime_disk::read_bounded(&layout.fleet().join("keys").join(format!("{role}.key")), KEY_BYTES_MAX)?;
             runtime_trust::keyfile::open_key(&bytes, passphrase.as_bytes()).with_context(|| format!("the {role} key"))
@@ -57,22 +57,22 @@ impl Forge {
     }
 
     /// The digest of the artifact's manifest.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.source.digest()
     }
 
     /// The name of the model's first input.
-    pub fn input_name(&self) -> &str {
+    pub(crate) fn input_name(&self) -> &str {
         self.source.manifest().contract.inputs.first().map_or("", |input| &input.name)
     }
 
     /// The bytes of every golden input.
-    pub fn golden_inputs(&self) -> BTreeSet<&[u8]> {
+    pub(crate) fn golden_inputs(&self) -> BTreeSet<&[u8]> {
         self.golden.cases.iter().flat_map(|case| &case.inputs).map(|(_, tensor)| tensor.bytes()).collect()
     }
 
     /// The same model as version `1.0.<patch>` with another golden set, signed with the release key.
-    pub fn repack(&self, patch: u64, edit: impl Fn(GoldenSet) -> GoldenSet) -> Result<Sealed> {
+    pub(crate) fn repack(&self, patch: u64, edit: impl Fn(GoldenSet) -> GoldenSet) -> Result<Sealed> {
         let mut draft = self.source.manifest().clone();
         draft.version.patch += patch;
         draft.number += patch;
