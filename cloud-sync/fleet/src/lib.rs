@@ -49,7 +49,5 @@ pub use publish::{Publication, Retained};
 pub use push::Package;
 pub use remembered::{BrokerAddress, RememberedBroker, RememberedError};
 pub use serve::{Clock, serve};
-pub use settings::{
-    BrokerSettings, ExpiryDays, FLEET_DEFAULT, Lifetimes, SETTINGS_SCHEMA, Settings, SettingsError,
-};
+pub use settings::{BrokerSettings, ExpiryDays, FLEET_DEFAULT, Lifetimes, SETTINGS_SCHEMA, Settings, SettingsError};
 pub use state::{Artifact, EnrolledDevice, FoldError, NamedArtifacts, State, TrustSet};
