@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn every_condition_can_fail() {
         assert_eq!(good().shortfalls(2), Vec::<String>::new());
-        let rows: [(&str, fn(&mut Report)); 12] = [
+        type Spoil = fn(&mut Report);
+        let rows: [(&str, Spoil); 12] = [
             ("teacher", |report| report.teacher_accuracy = 0.9699),
             ("int8", |report| report.int8_accuracy = 0.9599),
             ("bytes", |report| report.int8_bytes = 45),
