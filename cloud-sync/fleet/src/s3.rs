@@ -88,7 +88,15 @@ impl HttpService for UreqService {
 }
 
 fn send(agent: &ureq::Agent, request: ureq::http::Request<Vec<u8>>) -> Result<HttpResponse, HttpError> {
-    let (parts, mut body) = agent.run(request).map_err(failed)?.into_parts();
+    let (parts, body) = request.into_parts();
+    // An empty body would put a length of zero into a GET, which some services refuse.
+    let bodiless =
+        body.is_empty() && parts.method != ureq::http::Method::PUT && parts.method != ureq::http::Method::POST;
+    let response = match bodiless {
+        true => agent.run(ureq::http::Request::from_parts(parts, ())),
+        false => agent.run(ureq::http::Request::from_parts(parts, body)),
+    };
+    let (parts, mut body) = response.map_err(failed)?.into_parts();
     let bytes = body.with_config().limit(RESPONSE_BYTES_MAX).read_to_vec().map_err(failed)?;
     Ok(HttpResponse::from_parts(parts, bytes.into()))
 }
