@@ -146,6 +146,11 @@ impl<S: Surroundings> Executor<S> {
         match effect {
             // `carry_out` writes commits itself.
             Effect::Commit(_) => {}
+            Effect::Save(memory) => {
+                if let Err(error) = self.device.store.commit(memory::save(&memory)) {
+                    tracing::warn!("the device's state was not written, and is tried again: failed to {error}");
+                }
+            }
             Effect::Serve(servings) => self.serve(&servings, events),
             Effect::Withdraw { model, denied } => self.withdraw(&model, denied),
             Effect::Start { job, source } => match self.trust() {

@@ -312,7 +312,9 @@ impl Fleet {
             named.keys().map(|name| (name.clone(), RoleKeys::new(1, [release.public()]))).collect();
         let targets = build_targets(self.version, far, &delegations, &[&release]).expect("targets");
         let snapshot = build_snapshot(self.version, far, &targets, &named, &[&deploy]).expect("a snapshot");
-        let timestamp = build_timestamp(self.version, self.expires, now(), &snapshot, &[&deploy]).expect("a timestamp");
+        let timestamp =
+            build_timestamp(self.version, self.expires, now().min(self.expires - 60), &snapshot, &[&deploy])
+                .expect("a timestamp");
         let mut files: BTreeMap<FileName, Vec<u8>> = BTreeMap::from([
             (FileName::Targets, targets),
             (FileName::Snapshot, snapshot),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use runtime_console::Failure;
+use runtime_console::{ExitCode, Failure};
 use runtime_inference::{InferRequest, Inference};
 use runtime_tensor::NamedTensor;
 use runtime_trust::TrustState;
@@ -17,7 +17,7 @@ use crate::clock::Stopwatch;
 use crate::device::Device;
 use crate::executor::{Described, Executor, Surroundings};
 use crate::job::{self, JobDesk, Line};
-use crate::machine::{Answer, End, Event, JobId, Order, Source, State, Ticket, Verdict};
+use crate::machine::{Answer, End, Event, JobId, Order, Serving, Source, State, Ticket, Verdict};
 use crate::source::FileSource;
 use crate::status::Status;
 
@@ -109,7 +109,7 @@ impl Local {
             self.executor.feed(Event::Ended { job, end }, self.stopwatch.ms());
         }
         let answer = self.executor.surroundings.answers.remove(&ticket);
-        answer.ok_or_else(|| Failure::new(runtime_console::ExitCode::Bug, "the state machine gave no answer"))
+        answer.ok_or_else(|| Failure::new(ExitCode::Bug, "the state machine gave no answer"))
     }
 
     fn run(&mut self, job: JobId, source: &Source, trust: TrustState) -> End {
@@ -124,16 +124,22 @@ impl Local {
         job::run(&device, (trust, memory), &mut FileSource::new(path), &mut desk)
     }
 
-    /// Loads what is active, as a start of the agent would, but for a look only: no start is counted.
+    /// Loads what is active, as a start of the agent would, but for a look only: no start is counted. An active version
+    /// that does not come up gives way to the last good one; a model of which nothing does is left out.
     fn load(&mut self) -> Result<(), Failure> {
-        let memory = self.executor.state().memory().clone();
-        for (model, memory) in memory.models {
+        let mut problems = Vec::new();
+        for (model, memory) in self.executor.state().memory().models.clone() {
             let Some(active) = memory.active else { continue };
-            let serving = crate::machine::Serving { model, active, last_good: memory.last_good };
-            self.executor.load(&serving).map_err(|error| {
-                let message = format!("{}: {error}", serving.model);
-                Failure::new(runtime_console::ExitCode::SelfTestFailed, message)
-            })?;
+            let serving = Serving { model, active, last_good: memory.last_good };
+            let Err(problem) = self.executor.load(&serving) else { continue };
+            let good =
+                serving.last_good.map(|active| Serving { model: serving.model.clone(), active, last_good: None });
+            if good.is_none_or(|good| self.executor.load(&good).is_err()) {
+                problems.push(format!("{}: {problem}", serving.model));
+            }
+        }
+        if self.executor.inference.names().is_empty() && !problems.is_empty() {
+            return Err(Failure::new(ExitCode::SelfTestFailed, problems.join("; ")));
         }
         Ok(())
     }

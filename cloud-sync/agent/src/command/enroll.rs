@@ -91,10 +91,7 @@ fn pin(store: &Store, root: Root, enrolment: &Enrolment) -> Result<bool, Failure
     let folder = store.folder().display().to_string();
     let trust =
         TrustState::parse(&state.trust).map_err(|source| DeviceError::Trust { folder: folder.clone(), source })?;
-    let same_root = root.version() <= trust.root().version() || root.bytes() == trust.root().bytes();
-    let pinned = trust.root();
-    let shares_a_key = same_keys(pinned, &root);
-    if !same_root || !shares_a_key {
+    if !same_keys(trust.root(), &root) {
         let message = format!("failed to enroll: {folder} already trusts another root");
         return Err(Failure::new(ExitCode::NotTrusted, message)
             .with_hint("a device that changes its fleet starts with an empty folder: use another --dir"));

@@ -30,8 +30,8 @@ pub(crate) struct Context {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 a bug, 2 wrong usage or configuration, 4 not trusted, 5 unsupported, 6 unreachable,
-7 damaged store, 8 self-test failed on this device, 9 no room or in use.
+Exit codes: 0 done, 1 a bug, 2 wrong usage or configuration, 4 not trusted, 5 unsupported,
+6 unreachable, 7 damaged store, 8 self-test failed on this device, 9 no room or in use.
 
 Example, a device that joins a fleet:
   edge-agent enroll camera-7.json

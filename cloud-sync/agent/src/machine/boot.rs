@@ -41,13 +41,9 @@ pub(crate) fn started(state: &mut State, now: u64, effects: &mut Vec<Effect>) {
         remember(state, &name, digest, "boot-loop", message);
     }
     if state.memory != before {
-        state.commit(effects);
+        // A full disk must not keep a device from serving.
+        state.save(effects);
     }
-    serve_all(state, now, effects);
-}
-
-/// Serves every model and marks the state as started.
-fn serve_all(state: &mut State, now: u64, effects: &mut Vec<Effect>) {
     state.started = true;
     state.report_at = now.saturating_add(state.limits.report_ms);
     let names: Vec<String> = state.memory.models.keys().cloned().collect();
@@ -59,12 +55,9 @@ fn serve_all(state: &mut State, now: u64, effects: &mut Vec<Effect>) {
     }
 }
 
-/// A commit could not be written. What was serving goes on serving; a start serves all the same.
-pub(crate) fn commit_failed(state: &mut State, why: &str, now: u64, effects: &mut Vec<Effect>) {
+/// A commit could not be written, and its step was taken back: what was serving goes on serving.
+pub(crate) fn commit_failed(why: &str, effects: &mut Vec<Effect>) {
     effects.push(log(Level::Warn, format!("the device's state was not written: {why}")));
-    if !state.started {
-        serve_all(state, now, effects);
-    }
 }
 
 /// A chosen version answers: from now on it has to survive.
@@ -96,7 +89,7 @@ pub(crate) fn settle(state: &mut State, now: u64, effects: &mut Vec<Effect>) {
         state.together.remove(&name);
     }
     if changed {
-        state.commit(effects);
+        state.save(effects);
     }
 }
 
@@ -125,7 +118,7 @@ pub(crate) fn serve_failed(
         .filter(|name| state.memory.models.get_mut(name).is_some_and(super::ModelMemory::fall_back))
         .collect();
     if !fallen.is_empty() {
-        state.commit(effects);
+        state.save(effects);
         state.serve_together(&fallen, effects);
     }
     if !fallen.iter().any(|name| name == model) {

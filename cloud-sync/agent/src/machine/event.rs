@@ -195,8 +195,11 @@ pub struct Refusal {
 /// What to do, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Write the memory durably before anything after it.
+    /// Write the memory durably before anything after it. If that cannot be done, the whole step is taken back and
+    /// the machine hears [`Event::CommitFailed`].
     Commit(Memory),
+    /// Write the memory durably, if that can be done now. The step stands all the same: the next write has it, too.
+    Save(Memory),
     /// Load these into the serving path, in place of what answers now: all of them, or none.
     Serve(Vec<Serving>),
     /// Stop answering for a model.

@@ -6,18 +6,8 @@ use std::sync::Arc;
 use runtime_trust::Digest;
 
 use super::stage::Signal;
-use super::state::{Later, LinkState, State, log};
-use super::{
-    Answer, Denied, Effect, End, Installed, JobId, Level, News, Proven, Refusal, RefusedProof, Source, Verdict, boot,
-    retry,
-};
-
-/// Attempts at a deployment whose metadata or manifest is refused: it may be in the middle of being published.
-const METADATA_ATTEMPTS_MAX: u32 = 3;
-/// The last step that only looks at metadata and manifests.
-const STEP_MANIFEST: u8 = 5;
-/// The proof on the device.
-const STEP_PROOF: u8 = 9;
+use super::state::{LinkState, State, log};
+use super::{Denied, Effect, Installed, JobId, Level, News, Proven, Refusal, Source, Verdict, boot, ended};
 
 /// The broker accepted the connection: what was published meanwhile may be news.
 pub(crate) fn link_up(state: &mut State, now: u64, effects: &mut Vec<Effect>) {
@@ -105,7 +95,8 @@ pub(crate) fn trust_refreshed(
     let changed = boot::enforce_denied(state, effects) | (state.memory.trust != trust);
     state.memory.trust = trust;
     if changed {
-        state.commit(effects);
+        // What is denied stays denied, also on a full disk.
+        state.save(effects);
         effects.push(Effect::Report);
     }
 }
@@ -116,10 +107,8 @@ pub(crate) fn deployment_checked(
     job: JobId,
     sequence: u64,
     models: &[(String, Digest)],
-    now: u64,
     effects: &mut Vec<Effect>,
 ) {
-    let _ = now;
     let Some(running) = state.live_job(job) else {
         effects.push(Effect::Continue { job, verdict: Verdict::Stop });
         return;
@@ -177,7 +166,7 @@ fn stop_reason(
         sequence: Some(sequence),
     };
     let names: Vec<String> = models.iter().map(|(name, _)| name.clone()).collect();
-    refuse(state, &names, &refusal);
+    ended::refuse(state, &names, &refusal);
     Some(Verdict::Stop)
 }
 
@@ -221,7 +210,7 @@ pub(crate) fn reserved(state: &mut State, job: JobId, model: &str, candidate: In
     let memory = state.memory.models.entry(model.to_owned()).or_default();
     if memory.candidate.as_ref() != Some(&candidate) {
         memory.candidate = Some(candidate);
-        state.commit(effects);
+        state.save(effects);
     }
 }
 
@@ -257,151 +246,4 @@ pub(crate) fn proven(state: &mut State, job: JobId, proven: Proven, effects: &mu
     state.serve_together(&changed, effects);
     effects.push(Effect::Continue { job, verdict: Verdict::Committed });
     effects.push(Effect::Report);
-}
-
-/// The job is over: says so to whoever waits, and decides what comes next.
-pub(crate) fn ended(state: &mut State, id: JobId, end: End, now: u64, effects: &mut Vec<Effect>) {
-    let Some(job) = state.job.take_if(|job| job.id == id) else { return };
-    let before = state.memory.clone();
-    if !matches!(end, End::Interrupted { .. }) {
-        for name in &job.models {
-            if let Some(model) = state.memory.models.get_mut(name) {
-                model.candidate = None;
-            }
-        }
-    }
-    match &end {
-        End::Done | End::Nothing => {
-            state.attempts = 0;
-            for name in &job.models {
-                // Models that were already active in the version named have nothing to load.
-                if !state.signal(name, Signal::Served) {
-                    state.rest(name);
-                }
-            }
-        }
-        End::Refused(refusal) => refused(state, &job.models, refusal, job.ticket.is_none(), now, effects),
-        End::Interrupted { why } => interrupted(state, &job.models, why, job.ticket.is_none(), now, effects),
-        End::Aborted => job.models.iter().for_each(|name| state.rest(name)),
-    }
-    if let Some(ticket) = job.ticket {
-        let answer = answer(state, &job.models, end);
-        effects.push(Effect::Answer { ticket, answer });
-    }
-    state.memory.tidy();
-    if state.memory != before {
-        state.commit(effects);
-    }
-    effects.push(Effect::Report);
-    effects.push(Effect::Sweep);
-    if let Some((ticket, path)) = state.queued.pop_front() {
-        state.start_job(Source::File(path), Some(ticket), now, effects);
-    } else if state.again && state.link == LinkState::Up {
-        state.start_job(Source::Network, None, now, effects);
-    }
-}
-
-/// A check refused the job.
-fn refused(
-    state: &mut State,
-    models: &[String],
-    refusal: &Refusal,
-    from_network: bool,
-    now: u64,
-    effects: &mut Vec<Effect>,
-) {
-    effects
-        .push(log(Level::Warn, format!("refused in step {} ({}): {}", refusal.step, refusal.reason, refusal.message)));
-    refuse(state, models, refusal);
-    if !from_network {
-        return;
-    }
-    if refusal.step == STEP_PROOF {
-        // The only refusal that says something about the version; a deployment with a higher sequence tries again.
-        if let (Some(digest), Some(sequence)) = (refusal.digest, refusal.sequence) {
-            let model = refusal.model.clone().or_else(|| models.first().cloned()).unwrap_or_default();
-            let proof = RefusedProof {
-                model,
-                sequence,
-                step: refusal.step,
-                reason: refusal.reason.clone(),
-                message: refusal.message.clone(),
-            };
-            state.memory.refuse(digest, proof);
-        }
-        return;
-    }
-    let limit = state.limits.attempts_max;
-    retry_later(
-        state,
-        if refusal.step <= STEP_MANIFEST { limit.min(METADATA_ATTEMPTS_MAX) } else { limit },
-        now,
-        effects,
-    );
-}
-
-/// Notes a refusal for its models; for every known model when it names none.
-fn refuse(state: &mut State, models: &[String], refusal: &Refusal) {
-    let mut names: Vec<String> = models.to_vec();
-    if names.is_empty() {
-        names.extend(refusal.model.clone());
-    }
-    if names.is_empty() {
-        names.extend(state.memory.models.keys().cloned());
-    }
-    for name in names {
-        state.signal(&name, Signal::Refused);
-        state.refusals.insert(name, refusal.clone());
-    }
-    state.refusal = Some(refusal.clone());
-}
-
-/// Something that passes stopped the job.
-fn interrupted(
-    state: &mut State,
-    models: &[String],
-    why: &str,
-    from_network: bool,
-    now: u64,
-    effects: &mut Vec<Effect>,
-) {
-    effects.push(log(Level::Info, format!("interrupted: {why}")));
-    for name in models {
-        if from_network {
-            state.signal(name, Signal::Interrupted);
-        } else {
-            state.rest(name);
-        }
-    }
-    if from_network {
-        retry_later(state, state.limits.attempts_max, now, effects);
-    }
-}
-
-/// Promises another attempt, up to `attempts_max`; after that the agent waits for news.
-fn retry_later(state: &mut State, attempts_max: u32, now: u64, effects: &mut Vec<Effect>) {
-    state.attempts = state.attempts.saturating_add(1);
-    if state.attempts >= attempts_max {
-        state.retry = None;
-        effects.push(log(
-            Level::Warn,
-            format!("{} attempts failed: waiting for a new deployment or connection", state.attempts),
-        ));
-        return;
-    }
-    let at = now.saturating_add(retry::pause_ms(state.attempts, state.limits.salt));
-    state.retry = Some(Later { attempt: state.attempts, at });
-}
-
-/// What the person who asked for a sideload hears.
-fn answer(state: &State, models: &[String], end: End) -> Answer {
-    match end {
-        End::Done | End::Nothing => {
-            let active = |name: &String| Some((name.clone(), state.memory.models.get(name)?.active.clone()?));
-            Answer::Active(models.iter().filter_map(active).collect())
-        }
-        End::Refused(refusal) => Answer::Refused(refusal),
-        End::Interrupted { why } => Answer::Impossible { why },
-        End::Aborted => Answer::Impossible { why: "the agent is stopping: try again".to_owned() },
-    }
 }

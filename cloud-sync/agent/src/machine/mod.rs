@@ -3,8 +3,8 @@
 //! Nothing here does I/O, reads a clock or draws a random number: time is an argument (milliseconds since
 //! the process started, so a wrong wall clock changes nothing), everything else arrives as an [`Event`], and
 //! everything to be done leaves as an [`Effect`]. Effects are carried out in order; a [`Effect::Commit`] that
-//! cannot be written takes the whole step back (see [`Event::CommitFailed`]), so memory never runs ahead of
-//! the disk.
+//! cannot be written takes the whole step back (see [`Event::CommitFailed`]), so nothing new becomes active that a
+//! restart would not know. An [`Effect::Save`] is for what is so whether it is written or not.
 //!
 //! What is held, whatever happens (`property.rs` searches for counterexamples, crashes included):
 //! - at most one version of a model is active;
@@ -13,6 +13,7 @@
 //! - the models of one deployment become active together or not at all.
 
 mod boot;
+mod ended;
 mod event;
 mod install;
 mod memory;
@@ -47,7 +48,7 @@ pub fn step(state: State, event: Event, now: u64) -> (State, Vec<Effect>) {
         Event::ServeFailed { model, digest, reason, message } => {
             boot::serve_failed(&mut state, &model, &digest, (reason, message), now, &mut effects);
         }
-        Event::CommitFailed { why } => boot::commit_failed(&mut state, &why, now, &mut effects),
+        Event::CommitFailed { why } => boot::commit_failed(&why, &mut effects),
         Event::Tick => tick(&mut state, now, &mut effects),
         Event::LinkUp => install::link_up(&mut state, now, &mut effects),
         Event::LinkDown { why } => install::link_down(&mut state, why, &mut effects),
@@ -58,14 +59,14 @@ pub fn step(state: State, event: Event, now: u64) -> (State, Vec<Effect>) {
             install::trust_refreshed(&mut state, job, trust, denied, floors, &mut effects);
         }
         Event::DeploymentChecked { job, sequence, models } => {
-            install::deployment_checked(&mut state, job, sequence, &models, now, &mut effects);
+            install::deployment_checked(&mut state, job, sequence, &models, &mut effects);
         }
         Event::Entered { job, step, model } => install::entered(&mut state, job, step, model.as_deref(), &mut effects),
         Event::Reserved { job, model, candidate } => {
             install::reserved(&mut state, job, &model, candidate, &mut effects)
         }
         Event::Proven { job, proven } => install::proven(&mut state, job, proven, &mut effects),
-        Event::Ended { job, end } => install::ended(&mut state, job, end, now, &mut effects),
+        Event::Ended { job, end } => ended::ended(&mut state, job, end, now, &mut effects),
         Event::Asked { ticket, order } => person::asked(&mut state, ticket, order, now, &mut effects),
     }
     (state, effects)

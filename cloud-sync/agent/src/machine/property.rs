@@ -115,7 +115,7 @@ struct World {
     denied: Vec<(usize, u8)>,
     /// Versions that passed step 9 and whose step 10 was written.
     proven: BTreeSet<Digest>,
-    /// The event being taken in says that a chosen version did not come up: its group falls back.
+    /// A chosen version did not come up since the last write: its group has fallen back.
     failing: bool,
     crash_after: Option<usize>,
     commit_fails: bool,
@@ -157,7 +157,7 @@ impl World {
         while let Some(event) = events.pop_front() {
             count += 1;
             assert!(count < EVENTS_PER_ACTION_MAX, "the machine feeds itself: {event:?}");
-            self.failing = matches!(event, Event::ServeFailed { .. });
+            self.failing |= matches!(event, Event::ServeFailed { .. });
             let before = self.state.clone();
             let (state, effects) = step(before.clone(), event, self.now);
             self.state = state;
@@ -191,6 +191,11 @@ impl World {
     fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Commit(memory) => self.write(memory),
+            Effect::Save(memory) => {
+                if !std::mem::take(&mut self.commit_fails) {
+                    self.write(memory);
+                }
+            }
             Effect::Serve(servings) => self.serve(servings, events),
             Effect::Withdraw { model, .. } => drop(self.served.remove(&model)),
             Effect::Start { job, source } => {
@@ -266,6 +271,7 @@ impl World {
         }
         self.check_together(&new);
         self.disk = new;
+        self.failing = false;
     }
 
     /// A version that becomes active for the first time does so with all of its deployment.
@@ -305,6 +311,7 @@ impl World {
 
     fn crash(&mut self) {
         self.served.clear();
+        self.failing = false;
         self.job = None;
         self.verdict = None;
         self.crash_after = None;

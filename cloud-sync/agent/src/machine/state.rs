@@ -249,9 +249,15 @@ impl State {
         }
     }
 
-    /// Asks for the memory to be written.
+    /// Asks for the memory to be written, or the step to be taken back.
     pub(crate) fn commit(&self, effects: &mut Vec<Effect>) {
         effects.push(Effect::Commit(self.memory.clone()));
+    }
+
+    /// Asks for the memory to be written if that can be done: for what is true whether it is written or not, such as
+    /// that a job is over.
+    pub(crate) fn save(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Save(self.memory.clone()));
     }
 }
 

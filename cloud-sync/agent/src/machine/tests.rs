@@ -291,7 +291,7 @@ fn surviving_the_first_seconds_starts_the_count_again() {
         let served = Event::Served { model: "digits".to_owned(), digest: version(2).digest };
         let (state, _) = run(state, [served], 1_000);
         let (state, early) = run(state, [Event::Tick], 10_999);
-        assert!(!early.iter().any(|effect| matches!(effect, Effect::Commit(_))), "not settled yet");
+        assert!(!early.iter().any(|effect| matches!(effect, Effect::Save(_))), "not settled yet");
         let (state, _) = run(state, [Event::Tick], 11_000);
         assert_eq!(state.memory().models["digits"].boots_unproven, 0);
         memory = state.memory().clone();
@@ -300,11 +300,24 @@ fn surviving_the_first_seconds_starts_the_count_again() {
 }
 
 #[test]
-fn a_start_whose_count_cannot_be_written_serves_all_the_same() {
+fn a_start_serves_whether_its_count_can_be_written_or_not() {
     let memory = with_versions(1, None).memory().clone();
     let state = State::new(memory, Denied::new(), BTreeMap::new(), None, Limits::default());
-    let (_, effects) = run(state, [Event::CommitFailed { why: "no space".to_owned() }], 0);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Serve(_))), "{effects:?}");
+    let (_, effects) = run(state, [Event::Started], 0);
+    let serve = effects.iter().position(|effect| matches!(effect, Effect::Serve(_))).expect("it serves");
+    assert!(effects[..serve].iter().any(|effect| matches!(effect, Effect::Save(_))), "counted before it is loaded");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Commit(_))), "nothing can take the step back");
+}
+
+#[test]
+fn a_job_that_is_over_is_over_although_the_disk_is_full() {
+    let (state, effects) = run(with_versions(1, None), [Event::LinkUp], 0);
+    let job = started_job(&effects).expect("a job");
+    let reserved = Event::Reserved { job, model: "digits".to_owned(), candidate: version(2) };
+    let ended = Event::Ended { job, end: refusal(6, Some(3), 2) };
+    let (state, effects) = run(state, [checked(job, 3, 2), reserved, ended], 0);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Commit(_))), "nothing can take the step back");
+    assert!(state.job.is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the program says about itself, and to whoever mistypes.
 
-use crate::program::{Ran, agent};
+use crate::program::agent;
 
 fn help(args: &[&str]) -> String {
     let ran = agent(&["--dir", "nowhere"], args);
@@ -10,7 +10,45 @@ fn help(args: &[&str]) -> String {
 
 #[test]
 fn the_program_introduces_itself() {
-    insta::assert_snapshot!(help(&["--help"]), @"");
+    insta::assert_snapshot!(help(&["--help"]), @"
+    Keeps a device's models current and answers for them, with or without a network
+
+    Usage: edge-agent [OPTIONS] <COMMAND>
+
+    Commands:
+      enroll       Make this folder a device of a fleet
+      run          Run the agent: serve what is installed, follow the fleet
+      status       Show what runs, what is installed, what was refused and why
+      infer        Ask an installed model: a picture, .npy, .npz or JSON in, a label out
+      install      Install a sealed model from a file, without a network
+      verify       Check a sealed file: signature, every digest, every rule of the format
+      rollback     Go back to the last good version
+      bench        Measure a model on this device: a plain ONNX file or a sealed one
+      doctor       Say what is on this device, and what is wrong with it
+      config       Print every configuration key, as a commented agent.toml
+      completions  Print a shell's completion script
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+          --dir <DIR>  The agent's folder: enrolment, configuration, installed models, sockets [default:
+                       agent]
+      -h, --help       Print help
+      -V, --version    Print version
+
+    Output:
+          --json        Print one JSON object on standard output instead of text
+      -q, --quiet       Print only the result and errors
+      -v, --verbose...  Log more on standard error (-v: info, -vv: debug, -vvv: trace)
+
+    Exit codes: 0 done, 1 a bug, 2 wrong usage or configuration, 4 not trusted, 5 unsupported,
+    6 unreachable, 7 damaged store, 8 self-test failed on this device, 9 no room or in use.
+
+    Example, a device that joins a fleet:
+      edge-agent enroll camera-7.json
+      edge-agent run &
+      edge-agent status
+      edge-agent infer picture.png
+    ");
 }
 
 #[test]
@@ -32,7 +70,22 @@ fn every_command_has_help_with_an_example() {
         assert!(text.contains("Example: edge-agent"), "{command} shows no example:\n{text}");
         assert!(text.contains(command), "{command}");
     }
-    insta::assert_snapshot!(help(&["rollback", "-h"]), @"");
+    insta::assert_snapshot!(help(&["rollback", "-h"]), @"
+    Go back to the last good version
+
+    Usage: edge-agent rollback [OPTIONS]
+
+    Options:
+          --dir <DIR>     The agent's folder: enrolment, configuration, installed models, sockets
+                          [default: agent]
+          --model <NAME>  The model; may be left out where one is installed
+      -h, --help          Print help (see more with '--help')
+
+    Output:
+          --json        Print one JSON object on standard output instead of text
+      -q, --quiet       Print only the result and errors
+      -v, --verbose...  Log more on standard error (-v: info, -vv: debug, -vvv: trace)
+    ");
 }
 
 #[test]
@@ -44,21 +97,24 @@ fn every_configuration_key_is_a_flag_of_run() {
     assert!(!help(&["run", "-h"]).contains("--trust-refresh-s"), "the short help is short");
 }
 
-fn said(args: &[&str]) -> String {
-    let Ran { code, stdout, stderr } = agent(&["--dir", "nowhere"], args);
-    format!("exit {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
-}
-
 #[test]
 fn mistakes_are_told_with_what_to_do() {
-    insta::assert_snapshot!(said(&["install"]), @"");
-    insta::assert_snapshot!(said(&["rollbak"]), @"");
-    insta::assert_snapshot!(said(&["status"]), @"");
-    insta::assert_snapshot!(said(&["status", "--json"]), @"");
-    insta::assert_snapshot!(said(&["verify", "nothing.cask"]), @"");
-    insta::assert_snapshot!(said(&["bench", "nothing.onnx"]), @"");
-    insta::assert_snapshot!(said(&["run", "--prove-rounds", "many"]), @"");
-    insta::assert_snapshot!(said(&["infer", "nothing.png"]), @"");
+    let mistakes: [&[&str]; 8] = [
+        &["install"],
+        &["rollbak"],
+        &["status"],
+        &["status", "--json"],
+        &["verify", "nothing.cask"],
+        &["bench", "nothing.onnx"],
+        &["run", "--prove-rounds", "many"],
+        &["infer", "nothing.png"],
+    ];
+    let mut told = String::new();
+    for args in mistakes {
+        let ran = agent(&["--dir", "nowhere"], args);
+        told.push_str(&format!("$ edge-agent {}\n{}{}[exit {}]\n\n", args.join(" "), ran.stdout, ran.stderr, ran.code));
+    }
+    insta::assert_snapshot!(told, @"");
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn bad_files_have_their_exit_codes() {
     let device = Device::enrolled();
     let good = artifact(&Spec::new(MODEL, 1));
     assert_eq!(device.install(&good).code, 0);
-    let mut flipped = good.clone();
+    let mut flipped = artifact(&Spec::new(MODEL, 2));
     let last = flipped.cask.len() - 3;
     flipped.cask[last] ^= 1;
     let newer = {
@@ -217,7 +217,7 @@ fn bad_files_have_their_exit_codes() {
         assert_answers(&device, 1);
     }
     let small = device.write("small.cask", &artifact(&Spec::new(MODEL, 2)).cask);
-    let ran = device.run(&["install", small.to_str().expect("a path"), "--install-space-bytes-max", "1300"]);
+    let ran = device.run(&["install", small.to_str().expect("a path"), "--install-space-bytes-max", "10"]);
     assert_eq!(ran.code, 9, "{ran:?}");
     assert!(ran.stderr.contains("bytes") && ran.stderr.contains("missing"), "{ran:?}");
     assert_answers(&device, 1);
