@@ -68,11 +68,13 @@ fn seal(model: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     let deploy = SigningKey::generate();
     let root_key = SigningKey::generate();
     let root = root(&root_key, &release, &deploy)?;
-    let spec = |name: &str| TensorContract::from(&TensorSpec {
-        name: name.to_owned(),
-        element: ElementType::F32,
-        shape: vec![Dimension::Fixed(1)],
-    });
+    let spec = |name: &str| {
+        TensorContract::from(&TensorSpec {
+            name: name.to_owned(),
+            element: ElementType::F32,
+            shape: vec![Dimension::Fixed(1)],
+        })
+    };
     let tensor = Tensor::from_f32(vec![1], vec![0.0])?;
     let golden = GoldenSet {
         cases: vec![GoldenCase {

@@ -11,7 +11,10 @@ use benches::measure::Comparison;
 
 /// Measure Cask beside its peers, in one process run
 #[derive(Debug, Parser)]
-#[command(name = "bench", after_help = "Example:\n  cargo run --release -p benches -- artifact\n  cargo run --release -p benches -- transfer --rounds 9")]
+#[command(
+    name = "bench",
+    after_help = "Example:\n  cargo run --release -p benches -- artifact\n  cargo run --release -p benches -- transfer --rounds 9"
+)]
 struct Arguments {
     /// Print one JSON object
     #[arg(long, global = true)]

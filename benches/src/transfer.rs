@@ -109,7 +109,10 @@ async fn fetch(address: SocketAddr, objects: Arc<HashMap<Digest, Bytes>>) -> Res
     Ok(elapsed)
 }
 
-async fn link(address: SocketAddr, id: &str) -> Result<(Link, tokio::sync::mpsc::Receiver<cloud_sync_link::LinkEvent>)> {
+async fn link(
+    address: SocketAddr,
+    id: &str,
+) -> Result<(Link, tokio::sync::mpsc::Receiver<cloud_sync_link::LinkEvent>)> {
     let url = BrokerUrl::plain(&address.ip().to_string(), address.port())?;
     let (link, events) = cloud_sync_link::connect(MqttSettings::new(url, id, Arc::new(unix_now), 3))?;
     link.wait_until_up(PATIENCE).await?;
@@ -166,8 +169,11 @@ impl Broker {
     fn start(program: &Path) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let child =
-            Command::new(program).args(["-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let child = Command::new(program)
+            .args(["-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         let broker = Broker { child, address };
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {

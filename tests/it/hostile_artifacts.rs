@@ -52,7 +52,11 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, i32)> {
         ("a flipped bit", flipped, NOT_TRUSTED),
         ("80 MiB of bytes behind", oversized, NOT_TRUSTED),
         ("a header that claims 2^60 bytes", claims, NOT_TRUSTED),
-        ("a manifest that claims 2^60 bytes", edited(r#"{"golden":{"bytes":"#, r#"{"golden":{"bytes":1152921504606846"#), NOT_TRUSTED),
+        (
+            "a manifest that claims 2^60 bytes",
+            edited(r#"{"golden":{"bytes":"#, r#"{"golden":{"bytes":1152921504606846"#),
+            NOT_TRUSTED,
+        ),
         ("a zstd bomb", with_model(file(&["zstd"], &vec![0; 1 << 20], &[bomb()])), NOT_TRUSTED),
         ("a name with ../", edited(r#""golden":"#, r#""../golden":"#), NOT_TRUSTED),
         ("duplicate names", edited(r#""golden":"#, r#""model":"#), NOT_TRUSTED),

@@ -77,7 +77,8 @@ fn every_invariant_names_a_test_that_exists() {
         if named.is_empty() {
             problems.push(format!("names no test: {line}"));
         }
-        problems.extend(named.iter().filter(|name| !tests.contains(*name)).map(|name| format!("no test {name}: {line}")));
+        problems
+            .extend(named.iter().filter(|name| !tests.contains(*name)).map(|name| format!("no test {name}: {line}")));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
@@ -88,7 +89,9 @@ fn every_path_on_the_pages_exists() {
     for name in ["ARCHITECTURE.md", "README.md"] {
         for word in quoted(&page(name)) {
             let is_path = word.contains('/')
-                && ["runtime/", "distill/", "cloud-sync/", "targets/", "tests/", "benches/"].iter().any(|top| word.starts_with(top))
+                && ["runtime/", "distill/", "cloud-sync/", "targets/", "tests/", "benches/"]
+                    .iter()
+                    .any(|top| word.starts_with(top))
                 && !word.contains([' ', '*', '<', '{']);
             if is_path && !root().join(&word).exists() {
                 problems.push(format!("{name} names {word}, which is not there"));

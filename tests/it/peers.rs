@@ -2,7 +2,7 @@
 
 use tests::peer;
 
-use crate::stories::{Alone, distilled_stage, distilled_run};
+use crate::stories::{Alone, distilled_run, distilled_stage};
 use runtime_console::Console;
 use targets_local::stage::{Broker, MODEL, path_text};
 use targets_local::story::Story;

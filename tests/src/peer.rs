@@ -100,7 +100,8 @@ impl Drop for Mosquitto {
 }
 
 fn mosquitto_program() -> Option<PathBuf> {
-    let in_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let in_path =
+        std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     in_path.chain(["/usr/sbin".into()]).map(|folder: PathBuf| folder.join("mosquitto")).find(|file| file.is_file())
 }
 
@@ -111,7 +112,8 @@ pub fn free_port() -> u16 {
 }
 
 fn start_broker(program: &Path, folder: &Path, port: u16, certificates: Option<&Path>) -> Child {
-    let mut lines = format!("listener {port} 127.0.0.1\npersistence false\nallow_anonymous true\nmax_packet_size 65536\n");
+    let mut lines =
+        format!("listener {port} 127.0.0.1\npersistence false\nallow_anonymous true\nmax_packet_size 65536\n");
     if let Some(certificates) = certificates {
         for (key, file) in [("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key")] {
             lines.push_str(&format!("{key} {}\n", certificates.join(file).display()));

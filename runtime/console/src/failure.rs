@@ -112,6 +112,9 @@ mod tests {
     fn sources_are_joined_once() {
         let failure = Failure::from_error(&Outer(Inner), ExitCode::Usage);
         assert_eq!(failure.message(), "failed to read the recipe: line 3: unknown key `epoch`");
-        assert_eq!(failure.with_context("digits.toml").message(), "digits.toml: failed to read the recipe: line 3: unknown key `epoch`");
+        assert_eq!(
+            failure.with_context("digits.toml").message(),
+            "digits.toml: failed to read the recipe: line 3: unknown key `epoch`"
+        );
     }
 }

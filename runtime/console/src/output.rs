@@ -114,13 +114,17 @@ mod tests {
 
     #[test]
     fn columns_align() {
-        let text = table(&["device", "state"], &[vec!["camera-1".into(), "active".into()], vec!["x".into(), "refused".into()]]);
+        let text = table(
+            &["device", "state"],
+            &[vec!["camera-1".into(), "active".into()], vec!["x".into(), "refused".into()]],
+        );
         assert_eq!(text, "device    state\ncamera-1  active\nx         refused\n");
     }
 
     #[test]
     fn bytes_are_readable() {
-        let rows = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_572_864, "1.5 MiB"), (u64::MAX, "16777216.0 TiB")];
+        let rows =
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_572_864, "1.5 MiB"), (u64::MAX, "16777216.0 TiB")];
         for (bytes, expected) in rows {
             assert_eq!(human_bytes(bytes), expected);
         }

@@ -45,9 +45,8 @@ impl PassphraseArgs {
             return Ok(text.into_bytes());
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::usage(format!("no passphrase for the {what}")).with_hint(format!(
-                "set {PASSPHRASE_ENV}, or give --passphrase-file or --passphrase-command"
-            )));
+            return Err(Failure::usage(format!("no passphrase for the {what}"))
+                .with_hint(format!("set {PASSPHRASE_ENV}, or give --passphrase-file or --passphrase-command")));
         }
         prompt(what, confirm)
     }
@@ -55,7 +54,8 @@ impl PassphraseArgs {
 
 fn prompt(what: &str, confirm: bool) -> Result<Vec<u8>, Failure> {
     let ask = |text: String| {
-        rpassword::prompt_password(text).map_err(|error| Failure::usage(format!("no passphrase from the terminal: {error}")))
+        rpassword::prompt_password(text)
+            .map_err(|error| Failure::usage(format!("no passphrase from the terminal: {error}")))
     };
     let first = ask(format!("Passphrase for the {what}: "))?;
     if confirm && ask(format!("The same again for the {what}: "))? != first {

@@ -37,10 +37,8 @@ pub struct Client {
 impl Client {
     /// A client of `model`, whose input tensor is called `input`, at `address`.
     pub fn new(address: SocketAddr, model: &str, input: &str) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(REQUEST_TIMEOUT))
-            .http_status_as_error(false)
-            .build();
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false).build();
         let url = format!("http://{address}/v2/models/{model}/infer");
         Client { agent: config.into(), url, input: input.to_owned() }
     }

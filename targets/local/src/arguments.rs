@@ -17,7 +17,11 @@ use crate::story::Story;
 /// Runs `distill`, `fleet serve` and three `edge-agent`s as processes of their own, over an MQTT broker on
 /// loopback. Needs no network. Ends with a table, and with exit code 0 only if every row of it held.
 #[derive(Debug, Parser)]
-#[command(name = "quickstart", version, after_help = "Example:\n  cargo quickstart\n  cargo quickstart --keep --dir /tmp/cask")]
+#[command(
+    name = "quickstart",
+    version,
+    after_help = "Example:\n  cargo quickstart\n  cargo quickstart --keep --dir /tmp/cask"
+)]
 struct Arguments {
     /// Print one JSON object on standard output instead of the table
     #[arg(long)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use runtime_artifact::GoldenSet;
-use runtime_trust::{Deployment, DeployedModel, Digest, Envelope, PayloadType, SigningKey};
+use runtime_trust::{DeployedModel, Deployment, Digest, Envelope, PayloadType, SigningKey};
 use serde_json::Value;
 
 use crate::forge::{Forge, Sealed};
@@ -223,7 +223,9 @@ fn find_object(folder: &Path, digest: &Digest) -> Result<PathBuf> {
         for entry in walk(&folder)? {
             if entry.is_dir() {
                 folders.push(entry);
-            } else if runtime_disk::read_bounded(&entry, OBJECT_BYTES_MAX).is_ok_and(|bytes| Digest::of(&bytes) == *digest) {
+            } else if runtime_disk::read_bounded(&entry, OBJECT_BYTES_MAX)
+                .is_ok_and(|bytes| Digest::of(&bytes) == *digest)
+            {
                 return Ok(entry);
             }
         }

@@ -46,7 +46,8 @@ impl Forge {
     /// Opens the keys of the fleet and the artifact of a run folder.
     pub(crate) fn open(layout: &Layout, run: &Path, passphrase: &str) -> Result<Self> {
         let key = |role: &str| -> Result<SigningKey> {
-            let bytes = runtime_disk::read_bounded(&layout.fleet().join("keys").join(format!("{role}.key")), KEY_BYTES_MAX)?;
+            let bytes =
+                runtime_disk::read_bounded(&layout.fleet().join("keys").join(format!("{role}.key")), KEY_BYTES_MAX)?;
             runtime_trust::keyfile::open_key(&bytes, passphrase.as_bytes()).with_context(|| format!("the {role} key"))
         };
         let root = runtime_disk::read_bounded(&layout.fleet().join("trust/root.json"), KEY_BYTES_MAX)?;

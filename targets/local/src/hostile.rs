@@ -38,7 +38,8 @@ impl Entry {
     pub fn steal(enrolment: &Path) -> Result<Self> {
         let bytes = runtime_disk::read_bounded(enrolment, ENROLMENT_BYTES_MAX)?;
         let file: Value = serde_json::from_slice(&bytes)?;
-        let text = |key: &str| file[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in the enrolment"));
+        let text =
+            |key: &str| file[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in the enrolment"));
         let url = text("broker")?;
         let (_, address) = url.split_once("://").context("the broker's URL has no scheme")?;
         let (host, port) = address.trim_end_matches('/').rsplit_once(':').context("the broker's URL has no port")?;

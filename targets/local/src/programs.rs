@@ -90,14 +90,23 @@ impl Programs {
         let output = command.output().with_context(|| format!("{program} could not be started"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            bail!("{} ended with {}\n{}", shown(&command), output.status, String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "{} ended with {}\n{}",
+                shown(&command),
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         let last = text.lines().last().unwrap_or_default();
         serde_json::from_str(last).with_context(|| format!("{} printed no JSON object: {last}", shown(&command)))
     }
 
     /// Runs `program` to its end and returns its exit code and standard error.
-    pub fn exit_code<S: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = S>) -> Result<(i32, String)> {
+    pub fn exit_code<S: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<(i32, String)> {
         let mut command = self.command(program);
         let output = command.args(arguments).output().with_context(|| format!("{program} could not be started"))?;
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -112,7 +121,8 @@ impl Programs {
         log: &Path,
     ) -> Result<Daemon> {
         let mut command = self.command(program);
-        #[allow(clippy::disallowed_methods)] // A log file that only this process writes; it need not survive a power cut.
+        #[allow(clippy::disallowed_methods)]
+        // A log file that only this process writes; it need not survive a power cut.
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)

@@ -123,21 +123,39 @@ impl Report {
             vec!["student accuracy, distilled".to_owned(), percent(self.student_accuracy)],
             vec!["student accuracy, without teacher".to_owned(), percent(self.student_without_teacher_accuracy)],
             vec!["int8 accuracy".to_owned(), percent(self.int8_accuracy)],
-            vec!["float, int8 ONNX file".to_owned(), format!("{} B, {} B ({share:.0} %)", self.float_bytes, self.int8_bytes)],
+            vec![
+                "float, int8 ONNX file".to_owned(),
+                format!("{} B, {} B ({share:.0} %)", self.float_bytes, self.int8_bytes),
+            ],
             vec!["sealed artifact".to_owned(), format!("{} B", self.artifact_bytes)],
             vec!["devices active".to_owned(), format!("{} of {DEVICES}", self.devices_active)],
-            vec!["answers equal to distill's bytes".to_owned(), format!("{} of {}", self.answers_equal, self.answers_total)],
-            vec!["the same, broker and controller dead".to_owned(), format!("{} of {}", self.offline_answers_equal, self.answers_total)],
+            vec![
+                "answers equal to distill's bytes".to_owned(),
+                format!("{} of {}", self.answers_equal, self.answers_total),
+            ],
+            vec![
+                "the same, broker and controller dead".to_owned(),
+                format!("{} of {}", self.offline_answers_equal, self.answers_total),
+            ],
             vec![
                 "the same, killed and restarted offline".to_owned(),
                 format!("{} of {}", self.restart_answers_equal, self.answers_total / DEVICES as u64),
             ],
         ];
         for row in &self.refused {
-            rows.push(vec![format!("refused: {}", row.case), format!("{} ({} of {DEVICES} devices)", row.reason, row.devices)]);
+            rows.push(vec![
+                format!("refused: {}", row.case),
+                format!("{} ({} of {DEVICES} devices)", row.reason, row.devices),
+            ]);
         }
-        rows.push(vec!["version 2 and back".to_owned(), if self.rollback_ok { "held" } else { "did not hold" }.to_owned()]);
-        rows.push(vec!["inference over HTTP".to_owned(), format!("p50 {} us, p95 {} us", self.infer_p50_us, self.infer_p95_us)]);
+        rows.push(vec![
+            "version 2 and back".to_owned(),
+            if self.rollback_ok { "held" } else { "did not hold" }.to_owned(),
+        ]);
+        rows.push(vec![
+            "inference over HTTP".to_owned(),
+            format!("p50 {} us, p95 {} us", self.infer_p50_us, self.infer_p95_us),
+        ]);
         rows.push(vec!["wall time".to_owned(), format!("{:.1} s", self.wall_s)]);
         runtime_console::table(&["what", "result"], &rows)
     }
@@ -148,7 +166,8 @@ mod tests {
     use super::*;
 
     fn good() -> Report {
-        let refused = |case: &str| Refused { case: case.to_owned(), reason: format!("reason-{case}"), devices: DEVICES };
+        let refused =
+            |case: &str| Refused { case: case.to_owned(), reason: format!("reason-{case}"), devices: DEVICES };
         Report {
             schema: REPORT_SCHEMA,
             teacher_accuracy: 0.98,

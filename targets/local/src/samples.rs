@@ -27,7 +27,11 @@ impl Samples {
         let (shape, inputs) = rows(&mut archive, "inputs")?;
         let (_, outputs) = rows(&mut archive, "outputs")?;
         let labels = archive.by_name("labels")?.context("no labels")?.into_vec::<u32>()?;
-        ensure!(inputs.len() == outputs.len() && inputs.len() == labels.len(), "{} does not fit together", path.display());
+        ensure!(
+            inputs.len() == outputs.len() && inputs.len() == labels.len(),
+            "{} does not fit together",
+            path.display()
+        );
         Ok(Samples { input_name: input_name.to_owned(), shape, inputs, outputs, labels })
     }
 
@@ -73,7 +77,8 @@ fn rows(
     let values = array.into_vec::<f32>()?;
     let row = values.len() / shape[0];
     shape[0] = 1;
-    let bytes = values.chunks_exact(row).map(|row| row.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let bytes =
+        values.chunks_exact(row).map(|row| row.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
     Ok((shape, bytes))
 }
 

@@ -148,7 +148,15 @@ impl Stage {
     pub fn start_devices(&mut self) -> Result<()> {
         for index in 0..self.devices.len() {
             let file = self.layout.root().join("agents").join(format!("{}.enrolment.json", self.devices[index].name));
-            self.fleet(&["device", "enroll", self.devices[index].name, "--channel", CHANNEL, "--out", path_text(&file)?])?;
+            self.fleet(&[
+                "device",
+                "enroll",
+                self.devices[index].name,
+                "--channel",
+                CHANNEL,
+                "--out",
+                path_text(&file)?,
+            ])?;
             let folder = path_text(&self.devices[index].folder)?.to_owned();
             self.programs.json("edge-agent", ["--dir", &folder, "enroll", path_text(&file)?])?;
             self.start_device(index)?;
@@ -270,7 +278,11 @@ impl Stage {
             if let Some(value) = look()? {
                 return Ok(value);
             }
-            ensure!(start.elapsed() < REACTION_LIMIT, "gave up waiting for {what}; logs are in {}", self.logs().display());
+            ensure!(
+                start.elapsed() < REACTION_LIMIT,
+                "gave up waiting for {what}; logs are in {}",
+                self.logs().display()
+            );
             std::thread::sleep(POLL_INTERVAL);
         }
     }

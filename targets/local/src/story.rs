@@ -164,7 +164,10 @@ impl<'a> Story<'a> {
         self.stage.kill_controller()?;
         let offline = self.stage.ask_all(&first.samples, &digest)?;
         self.report.offline_answers_equal = offline.equal;
-        self.say(&format!("outage: broker and controller killed, {} of {} answers equal", offline.equal, offline.total));
+        self.say(&format!(
+            "outage: broker and controller killed, {} of {} answers equal",
+            offline.equal, offline.total
+        ));
         self.stage.kill_device(0)?;
         self.stage.start_device(0)?;
         let restarted = self.stage.ask(0, &first.samples, &digest, first.samples.len())?;
@@ -188,12 +191,20 @@ impl<'a> Story<'a> {
             .as_u64()
             .context("the rollout has no sequence")?;
         let (console, start) = (self.console, self.start);
-        let mut attacks =
-            Attacks { stage: self.stage, entry: &entry, forge: &forge, samples: &first.samples, active: first.digest, sequence };
+        let mut attacks = Attacks {
+            stage: self.stage,
+            entry: &entry,
+            forge: &forge,
+            samples: &first.samples,
+            active: first.digest,
+            sequence,
+        };
         self.report.refused = attacks.run_all(&first_deployment, &mut |row| {
             let elapsed = start.elapsed().as_secs_f64();
             let (case, reason, devices) = (&row.case, &row.reason, row.devices);
-            console.note(&format!("[{elapsed:5.1} s] attack: {case}: refused by {devices} devices ({reason}); control active"));
+            console.note(&format!(
+                "[{elapsed:5.1} s] attack: {case}: refused by {devices} devices ({reason}); control active"
+            ));
         })?;
         Ok(attacks.active)
     }

@@ -68,10 +68,7 @@ impl Profile {
         if let Some(engine) = &requirements.engine
             && !self.engine_order.contains(engine)
         {
-            unmet.push(format!(
-                "has no engine {engine:?} (it has {})",
-                listed(self.engine_order.iter())
-            ));
+            unmet.push(format!("has no engine {engine:?} (it has {})", listed(self.engine_order.iter())));
         }
         unmet
     }
@@ -79,11 +76,7 @@ impl Profile {
 
 fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.map(String::as_str).collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 #[cfg(test)]
@@ -119,14 +112,8 @@ mod tests {
                 needs(&["avx512vnni"], 0, None),
                 &["lacks the CPU feature \"avx512vnni\" (it is x86_64 with avx2, sse4.1)"],
             ),
-            (
-                needs(&[], (1 << 30) + 1, None),
-                &["has 1073741824 bytes of memory where 1073741825 are required"],
-            ),
-            (
-                needs(&[], 0, Some("ort")),
-                &["has no engine \"ort\" (it has native)"],
-            ),
+            (needs(&[], (1 << 30) + 1, None), &["has 1073741824 bytes of memory where 1073741825 are required"]),
+            (needs(&[], 0, Some("ort")), &["has no engine \"ort\" (it has native)"]),
             (
                 needs(&["neon"], u64::MAX, Some("wgpu")),
                 &[
@@ -140,10 +127,7 @@ mod tests {
             .iter()
             .filter(|(requirements, expected)| device().unmet(requirements) != *expected)
             .map(|(requirements, expected)| {
-                format!(
-                    "{requirements:?}: expected {expected:?}, found {:?}",
-                    device().unmet(requirements)
-                )
+                format!("{requirements:?}: expected {expected:?}, found {:?}", device().unmet(requirements))
             })
             .collect();
         assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -152,10 +136,7 @@ mod tests {
     #[test]
     fn an_empty_device_names_nothing_as_none() {
         let empty = Profile::default();
-        assert_eq!(
-            empty.unmet(&needs(&[], 0, Some("native"))),
-            ["has no engine \"native\" (it has none)"]
-        );
+        assert_eq!(empty.unmet(&needs(&[], 0, Some("native"))), ["has no engine \"native\" (it has none)"]);
     }
 
     #[test]

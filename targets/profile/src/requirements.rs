@@ -26,8 +26,7 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_understand() {
-        let error =
-            serde_json::from_str::<Requirements>(r#"{"memory_bytes":1,"tpu":true}"#).unwrap_err();
+        let error = serde_json::from_str::<Requirements>(r#"{"memory_bytes":1,"tpu":true}"#).unwrap_err();
         assert!(error.to_string().contains("unknown field `tpu`"), "{error}");
     }
 
@@ -35,9 +34,6 @@ mod tests {
     fn says_nothing_of_an_engine_that_is_not_required() {
         let text = serde_json::to_string(&Requirements::default()).unwrap();
         assert_eq!(text, r#"{"cpu_features":[],"memory_bytes":0}"#);
-        assert_eq!(
-            serde_json::from_str::<Requirements>(&text).unwrap(),
-            Requirements::default()
-        );
+        assert_eq!(serde_json::from_str::<Requirements>(&text).unwrap(), Requirements::default());
     }
 }
