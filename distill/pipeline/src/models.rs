@@ -101,9 +101,14 @@ pub(crate) fn train_options(section: &TrainSection, seed: u64, device: TrainDevi
         epochs: section.epochs,
         batch: section.batch,
         seed,
-        augmentation: Augmentation { shift_pixels: section.shift, fill: 0.0 },
+        augmentation: if section.copies_made() > 0 { Augmentation::default() } else { augmentation(section) },
         device,
     }
+}
+
+/// How images are moved.
+pub(crate) fn augmentation(section: &TrainSection) -> Augmentation {
+    Augmentation { shift_pixels: section.shift, fill: 0.0 }
 }
 
 /// The options of the control: everything the same, but labels instead of the teacher.

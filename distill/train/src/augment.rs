@@ -1,10 +1,36 @@
 //! Random changes to training samples.
 
-use rand::Rng as _;
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use runtime_tensor::Tensor;
 
+use crate::dataset::Dataset;
 use crate::error::TrainError;
 use crate::options::Augmentation;
+
+/// `data` followed by `copies` copies of it, each sample of each copy changed at random by `seed`; labels repeat.
+///
+/// A teacher whose logits are computed once sees exactly the samples that the student learns from, when both get this
+/// set. With an augmentation drawn anew in every epoch it would speak of samples that the student never sees.
+///
+/// # Errors
+/// When the samples are no images larger than the shift, or the result would be too large.
+pub fn augmented(data: &Dataset, augmentation: &Augmentation, copies: usize, seed: u64) -> Result<Dataset, TrainError> {
+    let original = data.x.to_f32_vec()?;
+    let (count, sample) = (data.len(), data.x.shape().get(1..).unwrap_or_default());
+    let Some(mut augmenter) = Augmenter::new(augmentation, sample)?.filter(|_| copies > 0 && count > 0) else {
+        return Ok(data.clone());
+    };
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut values = original.clone();
+    for _ in 0..copies {
+        let mut copy = original.clone();
+        augmenter.apply(&mut copy, original.len() / count, &mut random);
+        values.extend(copy);
+    }
+    let shape = [&[count * (copies + 1)], sample].concat();
+    Ok(Dataset { x: Tensor::from_f32(shape, values)?, y: data.y.as_ref().map(|labels| labels.repeat(copies + 1)) })
+}
 
 /// An augmentation for samples of one shape.
 #[derive(Debug)]
@@ -72,7 +98,6 @@ impl Augmenter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng as _;
 
     #[test]
     fn a_plane_moves_and_the_gap_is_filled() {
@@ -94,6 +119,19 @@ mod tests {
         let samples: Vec<&[f32]> = rows.chunks(32).collect();
         assert!(samples.iter().all(|sample| sample[..16] == sample[16..]));
         assert!(samples.iter().any(|sample| sample[..16] != plane));
+    }
+
+    #[test]
+    fn copies_follow_the_original_and_repeat_by_seed() {
+        let x = Tensor::from_f32(vec![2, 1, 3, 3], (0..18).map(|v| v as f32).collect()).unwrap();
+        let data = Dataset { x, y: Some(vec![4, 7]) };
+        let options = Augmentation { shift_pixels: 1, fill: 0.0 };
+        let first = augmented(&data, &options, 3, 5).unwrap();
+        assert_eq!((first.len(), first.y.as_deref()), (8, Some(&[4, 7, 4, 7, 4, 7, 4, 7][..])));
+        assert_eq!(first.x.as_f32().unwrap()[..18], *data.x.as_f32().unwrap());
+        assert_eq!(first, augmented(&data, &options, 3, 5).unwrap());
+        assert_ne!(first, augmented(&data, &options, 3, 6).unwrap());
+        assert_eq!(augmented(&data, &options, 0, 5).unwrap(), data);
     }
 
     #[test]

@@ -32,7 +32,7 @@ macro_rules! with_backend {
             $crate::device::TrainDevice::Cpu => {
                 type $backend = burn::backend::Autodiff<burn_flex::Flex>;
                 let $value = Default::default();
-                (|| $body)()
+                $crate::device::unguarded(|| $body)
             }
             #[cfg(feature = "cuda")]
             $crate::device::TrainDevice::Cuda(index) => $crate::device::guarded(index, || {
@@ -48,6 +48,13 @@ macro_rules! with_backend {
     };
 }
 pub(crate) use with_backend;
+
+/// Runs `body` as it is: `?` in it ends the body and not the caller.
+pub(crate) fn unguarded<T>(
+    body: impl FnOnce() -> Result<T, crate::error::TrainError>,
+) -> Result<T, crate::error::TrainError> {
+    body()
+}
 
 /// Runs `body` only when GPU `index` is usable, and turns a panic inside the CUDA crates into an error.
 #[cfg(feature = "cuda")]

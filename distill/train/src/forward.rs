@@ -382,18 +382,20 @@ mod tests {
 
     #[test]
     fn reshapes_resolve_as_onnx_says() {
-        let rows: [(&[i64], bool, &[usize], Option<&[usize]>); 6] = [
-            (&[0, -1], false, &[4, 2, 3], Some(&[4, 6])),
-            (&[-1, 6], false, &[4, 2, 3], Some(&[4, 6])),
-            (&[2, 12], false, &[4, 2, 3], Some(&[2, 12])),
-            (&[5, -1], false, &[4, 2, 3], None),
-            (&[-1, -1], false, &[4, 2, 3], None),
-            (&[0, 0, 0, 0], false, &[4, 2, 3], None),
+        let from: &[usize] = &[4, 2, 3];
+        let rows: [(&[i64], Option<&[usize]>); 6] = [
+            (&[0, -1], Some(&[4, 6])),
+            (&[-1, 6], Some(&[4, 6])),
+            (&[2, 12], Some(&[2, 12])),
+            (&[5, -1], None),
+            (&[-1, -1], None),
+            (&[0, 0, 0, 0], None),
         ];
-        for (wanted, allow_zero, from, expected) in rows {
-            let found = resolve_reshape(wanted, allow_zero, from).ok();
+        for (wanted, expected) in rows {
+            let found = resolve_reshape(wanted, false, from).ok();
             assert_eq!(found.as_deref(), expected, "{wanted:?} from {from:?}");
         }
+        assert_eq!(resolve_reshape(&[0, 3], true, &[0, 3]), Ok(vec![0, 3]));
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod options;
 mod plan;
 mod trainer;
 
+pub use augment::augmented;
 pub use dataset::Dataset;
 pub use device::{TrainDevice, detect_cuda};
 pub use error::{RefusedNode, TrainError};

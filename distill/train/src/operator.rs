@@ -131,10 +131,10 @@ impl WindowAttributes {
         match self.padding {
             Padding::Explicit { begin, end } => (window.pads_begin, window.pads_end) = (begin, end),
             Padding::SameUpper | Padding::SameLower => {
-                for axis in 0..2 {
-                    let output = input[axis].div_ceil(self.stride[axis]);
-                    let needed = (output.saturating_sub(1) * self.stride[axis] + window.extent(axis))
-                        .saturating_sub(input[axis]);
+                for (axis, size) in input.into_iter().enumerate() {
+                    let output = size.div_ceil(self.stride[axis]);
+                    let needed =
+                        (output.saturating_sub(1) * self.stride[axis] + window.extent(axis)).saturating_sub(size);
                     let (less, more) = (needed / 2, needed - needed / 2);
                     let upper = self.padding == Padding::SameUpper;
                     window.pads_begin[axis] = if upper { less } else { more };

@@ -45,8 +45,11 @@ impl<B: TrainBackend> Stepper<B> {
                 }
             }
             Optimizer::Sgd { momentum, weight_decay } => {
-                let momentum =
-                    (*momentum > 0.0).then(|| MomentumConfig { momentum: *momentum, dampening: 0.0, nesterov: false });
+                let momentum = (*momentum > 0.0).then_some(MomentumConfig {
+                    momentum: *momentum,
+                    dampening: 0.0,
+                    nesterov: false,
+                });
                 let config = SgdConfig::new().with_momentum(momentum);
                 let decay = (*weight_decay > 0.0).then(|| WeightDecayConfig::new(*weight_decay as f32));
                 Stepper::Sgd {

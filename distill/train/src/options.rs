@@ -199,7 +199,7 @@ impl TrainOptions {
             Optimizer::AdamW { weight_decay } => (0.0, weight_decay),
             Optimizer::Sgd { momentum, weight_decay } => (momentum, weight_decay),
         };
-        if !(0.0..1.0).contains(&momentum) || !(decay >= 0.0 && decay.is_finite()) {
+        if !((0.0..1.0).contains(&momentum) && decay >= 0.0 && decay.is_finite()) {
             return Err(TrainError::BadOption {
                 option: "optimizer".to_owned(),
                 found: format!("momentum {momentum}, weight_decay {decay}"),

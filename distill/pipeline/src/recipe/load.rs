@@ -105,7 +105,7 @@ fn check(recipe: &Recipe) -> Option<(&'static str, String)> {
         if let Some(problem) = check_train(train) {
             return Some(("train", problem));
         }
-        let distils = train.loss.iter().any(|loss| loss.kind == LossKind::Kd);
+        let distils = train.distils();
         if distils && recipe.teacher.is_none() {
             return Some((
                 "train.loss",
@@ -125,7 +125,7 @@ fn check(recipe: &Recipe) -> Option<(&'static str, String)> {
         if let Some(problem) = check_train(train) {
             return Some(("teacher.train", problem));
         }
-        if train.loss.iter().any(|loss| loss.kind == LossKind::Kd) {
+        if train.distils() {
             return Some(("teacher.train.loss", "found `kd`, expected `ce`: a teacher has no teacher here".to_owned()));
         }
     }
@@ -178,6 +178,9 @@ fn check_train(train: &TrainSection) -> Option<String> {
     let stepped = train.schedule == ScheduleName::Step;
     if stepped != (train.step_epochs.is_some() && train.step_factor.is_some()) {
         return Some("`step_epochs` and `step_factor` belong to `schedule = \"step\"`, and it to them".to_owned());
+    }
+    if train.copies > 1000 {
+        return Some(format!("found copies = {}, expected at most 1000", train.copies));
     }
     for loss in &train.loss {
         match (loss.kind, loss.temperature) {

@@ -173,9 +173,24 @@ pub(crate) struct TrainSection {
     /// Images are moved at random by up to this many pixels.
     #[serde(default)]
     pub(crate) shift: usize,
+    /// With a loss `kd` and a shift: how many moved copies of the training part the teacher and the student see.
+    #[serde(default = "copies")]
+    pub(crate) copies: usize,
     /// Terms of the loss; cross-entropy alone when empty.
     #[serde(default)]
     pub(crate) loss: Vec<LossSection>,
+}
+
+impl TrainSection {
+    /// True when a loss needs the teacher's logits.
+    pub(crate) fn distils(&self) -> bool {
+        self.loss.iter().any(|loss| loss.kind == LossKind::Kd)
+    }
+
+    /// Moved copies that are made before training; 0 when images are moved anew in every epoch, or not at all.
+    pub(crate) fn copies_made(&self) -> usize {
+        if self.distils() && self.shift > 0 { self.copies } else { 0 }
+    }
 }
 
 /// One term of the loss.
@@ -325,6 +340,10 @@ fn weight_decay() -> f64 {
 
 fn warmup() -> f64 {
     0.05
+}
+
+fn copies() -> usize {
+    8
 }
 
 fn golden() -> usize {

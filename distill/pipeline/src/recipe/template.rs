@@ -55,6 +55,7 @@ pub(crate) fn template(facts: &TemplateFacts<'_>) -> String {
          # schedule = \"cosine\"      # or constant, or step with step_epochs and step_factor\n\
          # warmup = 0.05\n\
          # shift = 0                # move images by up to this many pixels\n\
+         # copies = 8               # with a shift and kd: moved copies that teacher and student see\n\
          # loss = [{{ kind = \"ce\", weight = 1.0 }}, {{ kind = \"kd\", weight = 1.0, temperature = 4.0 }}]\n\n\
          [quantize]\n\
          # observer = \"minmax\"      # or mse, or percentile with percentile = 99.99; the others are tried when the budget is missed\n\

@@ -84,8 +84,9 @@ pub(crate) fn execute(loaded: &Loaded, settings: &Settings<'_>) -> Result<Outcom
     context.folder.write("recipe.toml", loaded.text.as_bytes())?;
     let data = load_data(loaded)?;
     context.report_data(&data)?;
-    let teacher = context.teacher(&data)?;
-    let student = context.student(&data, teacher.as_ref())?;
+    let lesson = context.lesson(&data)?;
+    let teacher = context.teacher(&data, &lesson)?;
+    let student = context.student(&data, &lesson, teacher.as_ref())?;
     let found = crate::search::search(
         &student.model,
         &data.calibration,

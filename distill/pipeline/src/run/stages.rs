@@ -1,6 +1,6 @@
 //! The stages of a run: teacher, student, test.
 
-use distill_train::{Flow, TrainOptions, Trainer};
+use distill_train::{Dataset, Flow, TrainOptions, Trainer, augmented};
 use runtime_console::table;
 use runtime_graph::{Model, ReadLimits};
 use runtime_tensor::Tensor;
@@ -11,7 +11,6 @@ use super::{Context, DEVICE_ENGINE, digest_of};
 use crate::data::{Data, Part, npz};
 use crate::error::{PipelineError, Result};
 use crate::models;
-use crate::recipe::LossKind;
 use crate::runner::{Runner, classes, share_equal};
 use crate::search::Found;
 
@@ -54,8 +53,20 @@ impl Context<'_> {
         self.folder.log("data", &fields)
     }
 
-    /// Reads or trains the teacher, and gets its logits for the training part.
-    pub(super) fn teacher(&mut self, data: &Data) -> Result<Option<Teacher>> {
+    /// What the student learns from: the training part, with moved copies where the teacher must see them too.
+    pub(super) fn lesson(&self, data: &Data) -> Result<Dataset> {
+        let dataset = data.train.dataset();
+        match &self.loaded.recipe.train {
+            Some(train) if train.copies_made() > 0 => {
+                let augmentation = models::augmentation(train);
+                Ok(augmented(&dataset, &augmentation, train.copies_made(), self.loaded.recipe.seed)?)
+            }
+            _ => Ok(dataset),
+        }
+    }
+
+    /// Reads or trains the teacher, and gets its logits for the lesson.
+    pub(super) fn teacher(&mut self, data: &Data, lesson: &Dataset) -> Result<Option<Teacher>> {
         let loaded = self.loaded;
         let Some(section) = &loaded.recipe.teacher else {
             return Ok(None);
@@ -66,17 +77,16 @@ impl Context<'_> {
         models::check_fit(&model, data.sample_shape())?;
         if let Some(train) = &section.train {
             let options = models::train_options(train, seed, self.device);
-            let bytes = self.train(&model, &data.train, None, &data.validation, &options, "teacher")?;
+            let bytes = self.train(&model, &data.train.dataset(), None, &data.validation, &options, "teacher")?;
             model = Model::read(&bytes, &ReadLimits::default())?;
         }
         let bytes = model.write();
         self.folder.write("teacher.onnx", &bytes)?;
         let digest = digest_of(&bytes);
-        let needed =
-            loaded.recipe.train.as_ref().is_some_and(|train| train.loss.iter().any(|loss| loss.kind == LossKind::Kd));
+        let needed = loaded.recipe.train.as_ref().is_some_and(|train| train.distils());
         let logits = if needed {
-            let (logits, cached) = self.cache.get(&digest, &data.train.x, || {
-                let outputs = Runner::load(self.engine.as_ref(), &bytes)?.run(&data.train.x)?;
+            let (logits, cached) = self.cache.get(&digest, &lesson.x, || {
+                let outputs = Runner::load(self.engine.as_ref(), &bytes)?.run(&lesson.x)?;
                 logits_of(&outputs, models::ends_in_softmax(&model))
             })?;
             self.folder.log(
@@ -91,7 +101,7 @@ impl Context<'_> {
     }
 
     /// Builds or reads the student and trains it, and its control, as the recipe says.
-    pub(super) fn student(&mut self, data: &Data, teacher: Option<&Teacher>) -> Result<Student> {
+    pub(super) fn student(&mut self, data: &Data, lesson: &Dataset, teacher: Option<&Teacher>) -> Result<Student> {
         let loaded = self.loaded;
         let recipe = &loaded.recipe;
         let section = recipe.student.network();
@@ -101,10 +111,10 @@ impl Context<'_> {
         if let Some(train) = &recipe.train {
             let options = models::train_options(train, recipe.seed, self.device);
             let logits = teacher.and_then(|teacher| teacher.logits.as_ref());
-            let bytes = self.train(&model, &data.train, logits, &data.validation, &options, "student")?;
+            let bytes = self.train(&model, lesson, logits, &data.validation, &options, "student")?;
             if recipe.student.control {
                 let options = models::without_teacher(&options);
-                control = Some(self.train(&model, &data.train, None, &data.validation, &options, "control")?);
+                control = Some(self.train(&model, lesson, None, &data.validation, &options, "control")?);
             }
             model = Model::read(&bytes, &ReadLimits::default())?;
         }
@@ -117,38 +127,38 @@ impl Context<'_> {
     fn train(
         &mut self,
         model: &Model,
-        data: &Part,
+        dataset: &Dataset,
         logits: Option<&Tensor>,
         validation: &Part,
         options: &TrainOptions,
         who: &str,
     ) -> Result<Vec<u8>> {
-        let (dataset, validation) = (data.dataset(), validation.dataset());
-        let steps = u64::from(options.epochs) * data.len().div_ceil(options.batch) as u64;
+        let validation = validation.dataset();
+        let steps = u64::from(options.epochs) * dataset.len().div_ceil(options.batch) as u64;
         let bar = self.console.progress(steps, who);
-        let mut records = Vec::new();
-        let trained = Trainer::new(model, options).teacher(logits).validation(Some(&validation)).train(
-            &dataset,
+        let folder = &mut self.folder;
+        let mut unlogged = None;
+        let outcome = Trainer::new(model, options).teacher(logits).validation(Some(&validation)).train(
+            dataset,
             &mut |progress| {
                 bar.set(progress.step);
-                if let Some(record) = &progress.epoch_done {
-                    let accuracy = record
-                        .validation_accuracy
-                        .map_or_else(String::new, |share| format!(", {:.2} %", share * 100.0));
-                    bar.message(&format!("epoch {}, loss {:.4}{accuracy}", record.epoch, record.loss));
-                    records.push((progress.learning_rate, record.clone()));
-                }
-                Flow::Continue
+                let Some(record) = &progress.epoch_done else { return Flow::Continue };
+                let accuracy =
+                    record.validation_accuracy.map_or_else(String::new, |share| format!(", {:.2} %", share * 100.0));
+                bar.message(&format!("epoch {}, loss {:.4}{accuracy}", record.epoch, record.loss));
+                let fields = serde_json::json!({
+                    "who": who, "epoch": record.epoch, "loss": record.loss, "learning_rate": progress.learning_rate,
+                    "validation_accuracy": record.validation_accuracy,
+                });
+                unlogged = folder.log("epoch", &fields).err();
+                if unlogged.is_none() { Flow::Continue } else { Flow::Stop }
             },
-        )?;
+        );
         drop(bar);
-        for (learning_rate, record) in records {
-            let fields = serde_json::json!({
-                "who": who, "epoch": record.epoch, "loss": record.loss, "learning_rate": learning_rate,
-                "validation_accuracy": record.validation_accuracy,
-            });
-            self.folder.log("epoch", &fields)?;
+        if let Some(error) = unlogged {
+            return Err(error);
         }
+        let trained = outcome.map_err(|error| PipelineError::from(error).at(who))?;
         let fields = serde_json::json!({
             "who": who, "kept_epoch": trained.best_epoch, "digest": digest_of(&trained.model_bytes),
             "device": options.device.to_string(), "seed": options.seed,
