@@ -1,10 +1,28 @@
 //! From the machine's answers to what a command prints and exits with.
 
-use runtime_console::{ExitCode, Failure};
+use runtime_console::{Classified, ExitCode, Failure};
 use runtime_inference::InferError;
 
 use crate::admin::{Activated, InstallReply};
 use crate::machine::{Answer, Refusal};
+
+/// An error that knows its code, as a command's failure. Errors here read after "failed to".
+pub(crate) fn failed(error: &(impl Classified + 'static)) -> Failure {
+    failed_to(Failure::classified(error))
+}
+
+/// Any other error.
+pub(crate) fn failed_as(error: &(dyn std::error::Error + 'static), code: ExitCode) -> Failure {
+    failed_to(Failure::from_error(error, code))
+}
+
+fn failed_to(inner: Failure) -> Failure {
+    let failure = Failure::new(inner.code(), format!("failed to {}", inner.message()));
+    match inner.hint() {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
 
 /// Reasons that say "this program or device cannot", not "do not trust".
 const UNSUPPORTED: [&str; 10] = [

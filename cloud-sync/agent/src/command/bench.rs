@@ -9,6 +9,7 @@ use runtime_inference::{BenchOptions, BenchReport, Engines, bench, read_machine}
 use serde::Serialize;
 
 use super::Context;
+use crate::outcome::failed_as;
 
 /// The longest plain ONNX file, in bytes.
 const MODEL_BYTES_MAX: u64 = 2 << 30;
@@ -101,9 +102,7 @@ fn dimension(text: &str) -> Result<(String, u64), String> {
 
 /// The ONNX file's bytes; a sealed file is checked first.
 fn read(context: &Context, args: &Args) -> Result<Vec<u8>, Failure> {
-    let usage = |error: runtime_disk::DiskError| {
-        Failure::from_error(&error, ExitCode::Usage).with_context("failed to read the model")
-    };
+    let usage = |error: runtime_disk::DiskError| failed_as(&error, ExitCode::Usage);
     if !is_sealed(&args.file).map_err(usage)? {
         return runtime_disk::read_bounded(&args.file, MODEL_BYTES_MAX).map_err(usage);
     }

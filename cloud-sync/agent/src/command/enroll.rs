@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Context;
 use crate::device::DeviceError;
 use crate::folder::FolderError;
+use crate::outcome::{failed, failed_as};
 
 /// Make this folder a device of a fleet
 ///
@@ -41,10 +42,10 @@ struct Enrolled {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let bytes = runtime_disk::read_bounded(&args.file, ENROLMENT_BYTES_MAX as u64)
-        .map_err(|error| Failure::from_error(&error, ExitCode::Usage).with_context("failed to read the enrolment"))?;
+        .map_err(|error| failed_as(&error, ExitCode::Usage))?;
     let enrolment = Enrolment::decode(&bytes).map_err(|error| {
         let error = FolderError::Enrolment { path: args.file.clone(), message: error.to_string() };
-        Failure::classified(&error).with_context("failed to enroll")
+        failed(&error)
     })?;
     let root = Root::pin(enrolment.root.as_bytes()).map_err(|refusal| {
         Failure::new(
@@ -56,7 +57,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let store = Store::open(context.folder.path()).map_err(DeviceError::from)?;
     let renewed = pin(&store, root, &enrolment)?;
     runtime_disk::write_private(&context.folder.enrolment_file(), &bytes)
-        .map_err(|error| Failure::classified(&FolderError::from(error)).with_context("failed to keep the enrolment"))?;
+        .map_err(|error| failed(&FolderError::from(error)))?;
     let enrolled = Enrolled {
         schema: 1,
         fleet: enrolment.fleet.to_string(),

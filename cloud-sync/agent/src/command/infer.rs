@@ -11,6 +11,7 @@ use super::Context;
 use crate::admin::{AdminClient, DescribeReply, InferReplyBody, Request, WireTensor};
 use crate::config::Flags;
 use crate::input::{INPUT_BYTES_MAX, Label, label, prepare};
+use crate::outcome::failed_as;
 
 /// Values of a tensor that are shown to people.
 const SHOWN_MAX: usize = 16;
@@ -59,8 +60,8 @@ struct OutputShown {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
-    let bytes = runtime_disk::read_bounded(&args.file, INPUT_BYTES_MAX)
-        .map_err(|error| Failure::from_error(&error, ExitCode::Usage).with_context("failed to read the input"))?;
+    let bytes =
+        runtime_disk::read_bounded(&args.file, INPUT_BYTES_MAX).map_err(|error| failed_as(&error, ExitCode::Usage))?;
     let (name, contract, reply) = match AdminClient::connect(&context.folder)? {
         Some(agent) => {
             let described: DescribeReply = agent.ask(Request::Describe { model: args.model.clone() })?;
@@ -84,9 +85,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn inputs(context: &Context, args: &Args, bytes: &[u8], contract: &Contract) -> Result<Vec<NamedTensor>, Failure> {
-    let prepared = prepare(bytes, contract).map_err(|error| {
-        Failure::from_error(&error, ExitCode::Usage).with_context(format!("{}: failed to", args.file.display()))
-    })?;
+    let prepared = prepare(bytes, contract)
+        .map_err(|error| failed_as(&error, ExitCode::Usage).with_context(args.file.display()))?;
     prepared.notes.iter().for_each(|note| context.console.note(note));
     Ok(prepared.inputs)
 }

@@ -10,7 +10,7 @@ use super::Context;
 use crate::admin::{AdminClient, InstallReply, Request};
 use crate::config::Flags;
 use crate::device::DeviceError;
-use crate::outcome::install_reply;
+use crate::outcome::{failed_as, install_reply};
 
 /// Install a sealed model from a file, without a network
 ///
@@ -87,8 +87,8 @@ fn pin(context: &Context, path: &Path) -> Result<(), Failure> {
 
 /// Reads a root that a person vouches for.
 pub(super) fn read_root(path: &Path) -> Result<Root, Failure> {
-    let bytes = runtime_disk::read_bounded(path, limits::ROOT_BYTES_MAX)
-        .map_err(|error| Failure::from_error(&error, ExitCode::Usage).with_context("failed to read the root"))?;
+    let bytes =
+        runtime_disk::read_bounded(path, limits::ROOT_BYTES_MAX).map_err(|error| failed_as(&error, ExitCode::Usage))?;
     Root::pin(&bytes).map_err(|refusal| {
         Failure::new(ExitCode::NotTrusted, format!("{}: failed to {refusal}", path.display()))
             .with_hint("the root is root.json of the fleet's trust folder")

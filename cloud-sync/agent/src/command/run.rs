@@ -7,6 +7,7 @@ use crate::config::{Config, Flags};
 use crate::daemon;
 use crate::device::Device;
 use crate::folder::FolderError;
+use crate::outcome::failed;
 
 /// Run the agent: serve what is installed, follow the fleet
 ///
@@ -34,7 +35,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Ok(enrolment) => Some(enrolment),
         // A folder with a root and without a fleet serves what was installed by hand.
         Err(FolderError::NotEnrolled(_)) => None,
-        Err(error) => return Err(Failure::classified(&error).with_context("failed to start")),
+        Err(error) => return Err(failed(&error)),
     };
     let device = Device::open(&context.folder, enrolment.as_ref(), settings)?;
     daemon::run(device, enrolment, &context.console)
@@ -42,8 +43,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 
 /// The configuration of the folder, with what the process was given.
 pub(super) fn load(context: &Context, flags: &Flags) -> Result<Config, Failure> {
-    Config::load(context.folder.path(), &|name| std::env::var_os(name), flags)
-        .map_err(|error| Failure::classified(&error).with_context("failed to read the configuration"))
+    Config::load(context.folder.path(), &|name| std::env::var_os(name), flags).map_err(|error| failed(&error))
 }
 
 /// The names of the process's variables.

@@ -24,7 +24,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin;
 use crate::device::{Device, DeviceError};
-use crate::folder::AgentFolder;
+use crate::folder::{AgentFolder, FolderError};
+use crate::outcome::{failed, failed_as};
 
 pub(crate) use director::{Director, Message};
 
@@ -94,7 +95,7 @@ impl Daemon {
         enrolment: Option<Enrolment>,
         connect: Connect,
     ) -> Result<Daemon, Failure> {
-        let trust = device.trust().map_err(|error| Failure::classified(&error))?;
+        let trust = device.trust()?;
         let inference = Inference::new(device.settings.inference());
         let (inbox, messages) = mpsc::channel(INBOX_MAX);
         let (started, begun) = oneshot::channel();
@@ -117,9 +118,7 @@ impl Daemon {
             Failure::new(ExitCode::NoRoom, format!("failed to listen on {}: {error}", socket.display()))
                 .with_hint("a socket's path may have 107 bytes: use a shorter --dir")
         })?;
-        folder
-            .write_running(http.clone())
-            .map_err(|error| Failure::classified(&crate::folder::FolderError::from(error)))?;
+        folder.write_running(http.clone()).map_err(|error| failed(&FolderError::from(error)))?;
 
         let mut daemon = Daemon { folder, inference, http, serving, inbox, director: thread, link: None, stop };
         if let Some(enrolment) = enrolment {
@@ -203,7 +202,7 @@ fn listen(
             ServingError::NotLoopback { .. } => ExitCode::Usage,
             _ => ExitCode::NoRoom,
         };
-        let failure = Failure::from_error(&error, code).with_context("failed to start the inference API");
+        let failure = failed_as(&error, code);
         match error {
             ServingError::Address { .. } => {
                 failure.with_hint("--http-listen 127.0.0.1:0 takes a free port, which agent.json names")
@@ -231,6 +230,6 @@ fn mqtt_settings(device: &Device, enrolment: Enrolment, ears: &hear::Ears, boot:
 
 impl From<DeviceError> for Failure {
     fn from(error: DeviceError) -> Self {
-        Failure::classified(&error)
+        failed(&error)
     }
 }

@@ -1,8 +1,10 @@
 //! `.npy` and `.npz`.
+//!
+//! The header of an array is read here and not by a library: it is a claim, and multiplying its axes must not
+//! overflow.
 
 use std::io::{Cursor, Read};
 
-use npyz::{DType, NpyFile, Order, TypeChar};
 use runtime_artifact::{Contract, TensorContract};
 use runtime_tensor::{ElementType, NamedTensor, Tensor};
 
@@ -10,10 +12,12 @@ use super::{INPUT_BYTES_MAX, InputError, fit, given_inputs, only_input, picture}
 
 pub(super) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 pub(super) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
-/// Arrays in one `.npz`.
-const ARRAYS_MAX: usize = 64;
+/// Arrays whose names an error lists.
+const ARRAYS_SHOWN_MAX: usize = 16;
 /// Axes of an array.
 const AXES_MAX: usize = 16;
+/// The longest header; NumPy writes 118 bytes.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 fn wrong(message: impl std::fmt::Display) -> InputError {
     InputError::Array(message.to_string())
@@ -22,22 +26,29 @@ fn wrong(message: impl std::fmt::Display) -> InputError {
 /// One array for the one input.
 pub(super) fn single(bytes: &[u8], contract: &Contract) -> Result<Vec<NamedTensor>, InputError> {
     let input = only_input(contract)?;
-    let tensor = read(Cursor::new(bytes))?;
-    Ok(vec![adapt(tensor, input, contract)?])
+    Ok(vec![adapt(tensor(bytes)?, input, contract)?])
 }
 
 /// One array for each input, by name; arrays that are no input are left alone.
 pub(super) fn several(bytes: &[u8], contract: &Contract) -> Result<Vec<NamedTensor>, InputError> {
     let mut archive = npyz::npz::NpzArchive::new(Cursor::new(bytes)).map_err(wrong)?;
-    let names: Vec<String> = archive.array_names().map(str::to_owned).take(ARRAYS_MAX).collect();
+    let names: Vec<String> = archive.array_names().map(str::to_owned).take(ARRAYS_SHOWN_MAX).collect();
     let mut inputs = Vec::new();
     for input in given_inputs(contract) {
-        let array = archive.by_name(&input.name).map_err(wrong)?.ok_or_else(|| InputError::Unfit {
+        let file = npyz::npz::file_name_from_array_name(&input.name);
+        let entry = archive.zip_archive().by_name(&file).map_err(|_| InputError::Unfit {
             input: input.name.clone(),
             found: format!("the arrays {}", names.join(", ")),
             expected: "one of that name".to_owned(),
         })?;
-        inputs.push(adapt(tensor(array)?, input, contract)?);
+        let mut array = Vec::new();
+        // The limit stands on the same line: an entry may unpack to anything.
+        #[allow(clippy::disallowed_methods, reason = "bounded by take")]
+        entry.take(INPUT_BYTES_MAX + 1).read_to_end(&mut array).map_err(wrong)?;
+        if array.len() as u64 > INPUT_BYTES_MAX {
+            return Err(wrong(format!("{:?} has more than {INPUT_BYTES_MAX} bytes", input.name)));
+        }
+        inputs.push(adapt(tensor(&array)?, input, contract)?);
     }
     Ok(inputs)
 }
@@ -53,64 +64,98 @@ fn adapt(tensor: Tensor, input: &TensorContract, contract: &Contract) -> Result<
     }
 }
 
-fn read(reader: impl Read) -> Result<Tensor, InputError> {
-    tensor(NpyFile::new(reader).map_err(wrong)?)
+/// What a header says.
+#[derive(Debug, PartialEq)]
+struct Header {
+    element: ElementType,
+    big_endian: bool,
+    shape: Vec<usize>,
 }
 
-/// Reads an array whose header is read: bounded by what the header may claim at most.
-fn tensor<R: Read>(array: NpyFile<R>) -> Result<Tensor, InputError> {
-    let DType::Plain(kind) = array.dtype() else { return Err(wrong("its elements are records, expected numbers")) };
-    let element = match (kind.type_char(), kind.size_field()) {
-        (TypeChar::Bool, 1) => ElementType::Bool,
-        (TypeChar::Uint, 1) => ElementType::U8,
-        (TypeChar::Int, 1) => ElementType::I8,
-        (TypeChar::Uint, 2) => ElementType::U16,
-        (TypeChar::Int, 2) => ElementType::I16,
-        (TypeChar::Uint, 4) => ElementType::U32,
-        (TypeChar::Int, 4) => ElementType::I32,
-        (TypeChar::Uint, 8) => ElementType::U64,
-        (TypeChar::Int, 8) => ElementType::I64,
-        (TypeChar::Float, 4) => ElementType::F32,
-        (TypeChar::Float, 8) => ElementType::F64,
-        (kind, size) => {
-            return Err(wrong(format!("its elements are {kind:?} of {size} bytes, expected plain numbers")));
-        }
+/// Reads one array.
+fn tensor(bytes: &[u8]) -> Result<Tensor, InputError> {
+    let (text, data) = split(bytes).ok_or_else(|| wrong("it does not begin as a .npy file does"))?;
+    let header = Header::parse(text)?;
+    let size = header.element.size_bytes();
+    // The header is a claim: it is compared with the bytes that are there before anything is made of it.
+    let claimed = header.shape.iter().try_fold(size, |product, axis| product.checked_mul(*axis));
+    if claimed != Some(data.len()) {
+        return Err(wrong(format!(
+            "its shape {:?} of {} asks for {}, found {} bytes",
+            header.shape,
+            header.element.name(),
+            claimed.map_or_else(|| "more bytes than there are addresses".to_owned(), |bytes| format!("{bytes} bytes")),
+            data.len()
+        )));
+    }
+    if header.big_endian {
+        let swapped: Vec<u8> = data.chunks_exact(size).flat_map(|element| element.iter().rev().copied()).collect();
+        return Tensor::new(header.element, header.shape, &swapped).map_err(wrong);
+    }
+    Tensor::new(header.element, header.shape, data).map_err(wrong)
+}
+
+/// The header's text, and what follows it.
+fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let rest = bytes.strip_prefix(NPY_MAGIC)?;
+    let (length, rest) = match rest {
+        [1, _, low, high, rest @ ..] => (usize::from(u16::from_le_bytes([*low, *high])), rest),
+        [2 | 3, _, a, b, c, d, rest @ ..] => (usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).ok()?, rest),
+        _ => return None,
     };
-    if array.shape().len() > AXES_MAX {
-        return Err(wrong(format!("it has {} axes, at most {AXES_MAX} are read", array.shape().len())));
-    }
-    if array.order() != Order::C && array.shape().len() > 1 {
-        return Err(wrong("it is in column order; save numpy.ascontiguousarray(x)"));
-    }
-    let shape: Option<Vec<usize>> = array.shape().iter().map(|axis| usize::try_from(*axis).ok()).collect();
-    let shape = shape.ok_or_else(|| wrong("an axis is longer than this machine can count"))?;
-    // The header is a claim: nothing is allocated for more than a file may have.
-    let count = shape.iter().try_fold(1_u64, |product, axis| product.checked_mul(*axis as u64));
-    let bytes = count.and_then(|count| count.checked_mul(element.size_bytes() as u64));
-    if bytes.is_none_or(|bytes| bytes > INPUT_BYTES_MAX) {
-        return Err(wrong(format!("its shape {shape:?} is of more than {INPUT_BYTES_MAX} bytes")));
-    }
-    values(array, element, shape)
+    let (text, data) = rest.split_at_checked(length).filter(|_| length <= HEADER_BYTES_MAX)?;
+    Some((std::str::from_utf8(text).ok()?, data))
 }
 
-/// Reads the numbers as their own type, whatever their byte order in the file.
-fn values<R: Read>(array: NpyFile<R>, element: ElementType, shape: Vec<usize>) -> Result<Tensor, InputError> {
-    macro_rules! read {
-        ($($element:ident $type:ty),*) => {
-            match element {
-                $(ElementType::$element => {
-                    let values: Vec<$type> = array.into_vec().map_err(wrong)?;
-                    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                    Tensor::new(element, shape, &bytes)
-                })*
-                ElementType::Bool => {
-                    let values: Vec<bool> = array.into_vec().map_err(wrong)?;
-                    Tensor::from_bool(shape, values)
-                }
-                _ => return Err(wrong("its elements are of no type that is read")),
-            }
+impl Header {
+    /// Reads a Python dictionary with the three keys that NumPy writes.
+    fn parse(text: &str) -> Result<Header, InputError> {
+        let after = |key: &str| {
+            let (_, rest) = text.split_once(&format!("'{key}':"))?;
+            Some(rest.trim_start())
         };
+        let missing = |key: &str| wrong(format!("its header has no {key}"));
+        let descr = after("descr").ok_or_else(|| missing("descr"))?;
+        let descr = descr.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(descr, _)| descr);
+        let descr = descr.ok_or_else(|| wrong("its elements are records, expected plain numbers"))?;
+        let (element, big_endian) = element(descr)?;
+        let shape = after("shape").ok_or_else(|| missing("shape"))?;
+        let shape = shape.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(shape, _)| shape);
+        let shape = shape.ok_or_else(|| missing("shape"))?;
+        let axes = shape.split(',').map(str::trim).filter(|axis| !axis.is_empty()).take(AXES_MAX + 1);
+        let axes: Result<Vec<usize>, _> = axes.map(str::parse).collect();
+        let shape = axes.map_err(|_| wrong(format!("its shape ({shape}) is no list of lengths")))?;
+        if shape.len() > AXES_MAX {
+            return Err(wrong(format!("it has more than {AXES_MAX} axes")));
+        }
+        let order = after("fortran_order").ok_or_else(|| missing("fortran_order"))?;
+        if !order.starts_with("False") && shape.len() > 1 {
+            return Err(wrong("it is in column order; save numpy.ascontiguousarray(x)"));
+        }
+        Ok(Header { element, big_endian, shape })
     }
-    let tensor = read!(U8 u8, I8 i8, U16 u16, I16 i16, U32 u32, I32 i32, U64 u64, I64 i64, F32 f32, F64 f64);
-    tensor.map_err(wrong)
+}
+
+/// An element type by NumPy's name, such as `<f4`, and whether its bytes are the other way round.
+fn element(descr: &str) -> Result<(ElementType, bool), InputError> {
+    let (order, kind) = match descr.as_bytes().first() {
+        Some(b'<' | b'|' | b'>') => descr.split_at(1),
+        _ => ("<", descr),
+    };
+    let element = match kind {
+        "b1" | "?" => ElementType::Bool,
+        "u1" => ElementType::U8,
+        "i1" => ElementType::I8,
+        "u2" => ElementType::U16,
+        "i2" => ElementType::I16,
+        "u4" => ElementType::U32,
+        "i4" => ElementType::I32,
+        "u8" => ElementType::U64,
+        "i8" => ElementType::I64,
+        "f2" => ElementType::F16,
+        "f4" => ElementType::F32,
+        "f8" => ElementType::F64,
+        other => return Err(wrong(format!("its elements are {other:?}, expected plain numbers"))),
+    };
+    Ok((element, order == ">"))
 }

@@ -5,6 +5,8 @@
 mod array;
 mod label;
 mod picture;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use runtime_artifact::Contract;

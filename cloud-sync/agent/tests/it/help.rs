@@ -114,7 +114,55 @@ fn mistakes_are_told_with_what_to_do() {
         let ran = agent(&["--dir", "nowhere"], args);
         told.push_str(&format!("$ edge-agent {}\n{}{}[exit {}]\n\n", args.join(" "), ran.stdout, ran.stderr, ran.code));
     }
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @r#"
+    $ edge-agent install
+    error: the following required arguments were not provided:
+      <FILE.cask>
+
+    Usage: edge-agent install <FILE.cask>
+
+    For more information, try '--help'.
+    [exit 2]
+
+    $ edge-agent rollbak
+    error: unrecognized subcommand 'rollbak'
+
+      tip: some similar subcommands exist: 'enroll', 'rollback'
+
+    Usage: edge-agent [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    [exit 2]
+
+    $ edge-agent status
+    error: failed to find an agent's folder at nowhere
+    hint: name it with --dir or CASK_AGENT_DIR; `edge-agent enroll FILE` makes one
+    [exit 2]
+
+    $ edge-agent status --json
+    {"schema":1,"error":{"code":2,"name":"usage","message":"failed to find an agent's folder at nowhere","hint":"name it with --dir or CASK_AGENT_DIR; `edge-agent enroll FILE` makes one"}}
+    error: failed to find an agent's folder at nowhere
+    hint: name it with --dir or CASK_AGENT_DIR; `edge-agent enroll FILE` makes one
+    [exit 2]
+
+    $ edge-agent verify nothing.cask
+    error: failed to find a root to check by
+    hint: name one with --root, or run this in an enrolled folder (--dir)
+    [exit 2]
+
+    $ edge-agent bench nothing.onnx
+    error: failed to find nothing.onnx: no such file or folder
+    [exit 2]
+
+    $ edge-agent run --prove-rounds many
+    error: failed to read --prove-rounds: `prove.rounds` is "many", expected a whole number from 1 to 100
+    hint: `edge-agent config` lists every key with its type, default and example
+    [exit 2]
+
+    $ edge-agent infer nothing.png
+    error: failed to find nothing.png: no such file or folder
+    [exit 2]
+    "#);
 }
 
 #[test]
