@@ -5,8 +5,9 @@ use runtime_graph::{GraphError, Model, ReadLimits};
 use runtime_kernels::{Isa, Table, dispatch, fastest};
 
 use crate::exact::ExactSession;
+use crate::expand::{expand, has_quantized_operators};
 use crate::fallback::FloatSession;
-use crate::region::compile;
+use crate::region::{Refusal, compile};
 
 /// The engine's name.
 pub(crate) const NAME: &str = "native";
@@ -60,11 +61,15 @@ fn choose_table(options: &LoadOptions) -> Result<&'static Table, EngineError> {
 }
 
 fn load(bytes: &[u8], options: &LoadOptions, table: &'static Table) -> Result<Box<dyn Session>, EngineError> {
-    let model = Model::read(bytes, &ReadLimits::default()).map_err(read_error)?;
+    let mut model = Model::read(bytes, &ReadLimits::default()).map_err(read_error)?;
+    if has_quantized_operators(model.graph()) {
+        expand(model.graph_mut());
+    }
     match compile(&model, table) {
         Ok(compiled) => Ok(Box::new(ExactSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
-        Err(coverage) if options.strict => Err(unsupported(first_reason(&coverage))),
-        Err(coverage) => Ok(Box::new(FloatSession::load(bytes, &model, coverage)?)),
+        Err(Refusal::Bad(error)) => Err(read_error(error)),
+        Err(Refusal::LeftOut(coverage)) if options.strict => Err(unsupported(first_reason(&coverage))),
+        Err(Refusal::LeftOut(coverage)) => Ok(Box::new(FloatSession::load(model, coverage)?)),
     }
 }
 

@@ -13,11 +13,12 @@ use runtime_graph::Model;
 use runtime_tensor::{Dimension, ElementType, NamedTensor, Tensor, TensorSpec};
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, Symbol, TDim,
-    TValue, TVec, TractResult, TypedRunnableModel, TypedSimpleState,
+    TValue, TVec, TractError, TractResult, TypedRunnableModel, TypedSimpleState,
 };
 use tract_onnx::tract_core::plan::eval;
 
 use crate::engine::NAME;
+use crate::simplify::{has_quantization, simplify};
 
 /// Plans for different shapes that one session keeps.
 const PLANS_MAX: usize = 4;
@@ -44,18 +45,28 @@ enum Plans {
 }
 
 impl FloatSession {
-    /// Loads `bytes`, of which `model` is the checked view; `coverage` says why no exact program runs it.
-    pub(crate) fn load(bytes: &[u8], model: &Model, coverage: Coverage) -> Result<Self, EngineError> {
+    /// Loads `model`; `coverage` says why no exact program runs it.
+    pub(crate) fn load(mut model: Model, coverage: Coverage) -> Result<Self, EngineError> {
         let (inputs, outputs) = (model.inputs(), model.outputs());
-        let parsed = tract_onnx::onnx().with_ignore_output_shapes(true).model_for_read(&mut &*bytes);
+        if has_quantization(model.graph()) {
+            let opset = model.opset();
+            simplify(model.graph_mut(), opset)
+                .map_err(|reason| EngineError::Unsupported { engine: NAME.into(), reason })?;
+        }
+        let weights = model.graph().initializers.values().map(|tensor| tensor.bytes().len() as u64);
+        let weights: u64 = weights.sum();
+        // An unchanged model is written as the very bytes that were read.
+        let bytes = model.write();
+        drop(model);
+        let parse = || tract_onnx::onnx().with_ignore_output_shapes(true).model_for_read(&mut bytes.as_slice());
+        let parsed = guarded(parse);
         let parsed = parsed.map_err(|error| unsupported(&error, &coverage))?;
         let input_order = input_order(&parsed, &inputs)?;
         if parsed.output_outlets().map_or(0, <[_]>::len) != outputs.len() {
             return Err(internal("tract finds another number of outputs than the model has".into()));
         }
         let plans = Plans::of(parsed, &inputs, &input_order).map_err(|error| unsupported(&error, &coverage))?;
-        let weights = model.graph().initializers.values().map(|tensor| tensor.bytes().len() as u64);
-        let weight_bytes = plans.constant_bytes().max(weights.sum());
+        let weight_bytes = plans.constant_bytes().max(weights);
         Ok(Self { inputs, outputs, input_order, plans, coverage, weight_bytes })
     }
 }
@@ -73,9 +84,7 @@ fn input_order(model: &InferenceModel, inputs: &[TensorSpec]) -> Result<Vec<usiz
 
 impl Plans {
     fn of(model: InferenceModel, inputs: &[TensorSpec], order: &[usize]) -> TractResult<Self> {
-        // A panic of tract on symbols is one more reason to try without.
-        let general = catch_panic(NAME, || Ok(plan(&model, inputs, order, None)));
-        if let Ok(Ok(plan)) = general {
+        if let Ok(plan) = guarded(|| plan(&model, inputs, order, None)) {
             return Ok(Self::Any(plan));
         }
         let symbols = inputs.iter().flat_map(|spec| &spec.shape).filter_map(|size| match size {
@@ -83,7 +92,7 @@ impl Plans {
             Dimension::Fixed(_) => None,
         });
         let ones: Bindings = symbols.collect();
-        let first = plan(&model, inputs, order, Some(&ones))?;
+        let first = guarded(|| plan(&model, inputs, order, Some(&ones)))?;
         Ok(Self::ByShape { model: Box::new(model), plans: VecDeque::from([(ones, first)]) })
     }
 
@@ -141,6 +150,14 @@ fn plan(
         model.set_input_fact(place, InferenceFact::dt_shape(datum_type(spec.element)?, shape))?;
     }
     model.into_optimized()?.into_runnable()
+}
+
+/// tract asserts what it expects of a model; a model that breaks an assertion is one that it does not take.
+fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+    match catch_panic(NAME, || Ok(work())) {
+        Ok(answer) => answer,
+        Err(panic) => Err(TractError::msg(panic.to_string())),
+    }
 }
 
 fn symbol_of(model: &InferenceModel, symbol: &str) -> Symbol {

@@ -10,8 +10,10 @@
 
 mod engine;
 mod exact;
+mod expand;
 mod fallback;
 mod program;
 mod region;
+mod simplify;
 
 pub use engine::NativeEngine;

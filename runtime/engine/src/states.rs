@@ -22,7 +22,9 @@ pub struct StateLink {
 /// Wraps `inner` so that each of `links` is kept inside the session.
 ///
 /// The state's sizes come from the first run after a reset; a run with other sizes is then
-/// [`EngineError::BadInput`] until the next reset.
+/// [`EngineError::BadInput`] until the next reset. A run that gives a state's input itself uses that instead of
+/// what was kept, and one that names a state's output among the wanted ones gets it: so a golden case can be
+/// one call that depends on nothing before it.
 pub fn with_states(inner: Box<dyn Session>, links: &[StateLink]) -> Result<Box<dyn Session>, EngineError> {
     if links.is_empty() {
         return Ok(inner);
@@ -76,25 +78,55 @@ struct StatefulSession {
 }
 
 impl StatefulSession {
-    /// The tensors to feed: those kept, or zeros of the sizes that this run's inputs imply.
-    fn fed(&self, bindings: &BTreeMap<String, u64>) -> Result<Vec<Tensor>, EngineError> {
-        let zero = |(position, spec): (usize, &TensorSpec)| {
+    /// The tensors to feed: those given, those kept, or zeros of the sizes that this run's inputs imply.
+    fn fed(&self, given: &[&NamedTensor], bindings: &mut BTreeMap<String, u64>) -> Result<Vec<Tensor>, EngineError> {
+        for (position, (name, _)) in given.iter().enumerate() {
+            if given[..position].iter().any(|(earlier, _)| earlier == name) {
+                return Err(EngineError::BadInput {
+                    tensor: name.clone(),
+                    found: "the same input twice".into(),
+                    expected: "each input once".into(),
+                });
+            }
+        }
+        let mut fed = Vec::with_capacity(self.states.len());
+        for (position, spec) in self.states.iter().enumerate() {
+            if let Some((_, tensor)) = given.iter().find(|(name, _)| *name == spec.name) {
+                spec.check(tensor, bindings)?;
+                fed.push(tensor.clone());
+                continue;
+            }
             let shape = spec.bound_shape(bindings).ok_or_else(|| EngineError::BadInput {
                 tensor: spec.name.clone(),
                 found: "a state whose size no input of the request tells".into(),
                 expected: spec.to_string(),
             })?;
-            match self.kept.as_ref().map(|kept| &kept[position]) {
-                None => Ok(Tensor::zeros(spec.element, shape)?),
-                Some(state) if state.shape() == shape => Ok(state.clone()),
-                Some(state) => Err(EngineError::BadInput {
-                    tensor: spec.name.clone(),
-                    found: format!("a request for state of shape {shape:?}"),
-                    expected: format!("{:?}, as since the last reset", state.shape()),
-                }),
-            }
+            fed.push(match self.kept.as_ref().map(|kept| &kept[position]) {
+                None => Tensor::zeros(spec.element, shape)?,
+                Some(state) if state.shape() == shape => state.clone(),
+                Some(state) => {
+                    return Err(EngineError::BadInput {
+                        tensor: spec.name.clone(),
+                        found: format!("a request for state of shape {shape:?}"),
+                        expected: format!("{:?}, as since the last reset", state.shape()),
+                    });
+                }
+            });
+        }
+        Ok(fed)
+    }
+
+    /// The outputs to ask the inner session for: those wanted, then every state.
+    fn asked(&self, wanted: &[String]) -> Result<(Vec<String>, usize), EngineError> {
+        let mut asked: Vec<String> = if wanted.is_empty() {
+            self.outputs.iter().map(|spec| spec.name.clone()).collect()
+        } else {
+            check_wanted(self.inner.outputs(), wanted)?;
+            wanted.to_vec()
         };
-        self.states.iter().enumerate().map(zero).collect()
+        let visible = asked.len();
+        asked.extend(self.links.iter().map(|link| link.output.clone()));
+        Ok((asked, visible))
     }
 }
 
@@ -113,14 +145,14 @@ impl Session for StatefulSession {
         wanted: &[String],
         deadline: Option<Instant>,
     ) -> Result<Vec<NamedTensor>, EngineError> {
-        let (_, bindings) = check_inputs(&self.inputs, inputs)?;
-        let mut asked: Vec<String> =
-            check_wanted(&self.outputs, wanted)?.into_iter().map(|at| self.outputs[at].name.clone()).collect();
-        let visible = asked.len();
-        asked.extend(self.links.iter().map(|link| link.output.clone()));
-        let fed = self.fed(&bindings)?;
+        let is_state = |name: &String| self.links.iter().any(|link| link.input == *name);
+        let plain: Vec<NamedTensor> = inputs.iter().filter(|(name, _)| !is_state(name)).cloned().collect();
+        let states: Vec<&NamedTensor> = inputs.iter().filter(|(name, _)| is_state(name)).collect();
+        let (_, mut bindings) = check_inputs(&self.inputs, &plain)?;
+        let (asked, visible) = self.asked(wanted)?;
+        let fed = self.fed(&states, &mut bindings)?;
         let names = self.links.iter().map(|link| link.input.clone());
-        let all: Vec<NamedTensor> = inputs.iter().cloned().chain(names.zip(fed)).collect();
+        let all: Vec<NamedTensor> = plain.into_iter().chain(names.zip(fed)).collect();
         let mut outputs = self.inner.run(&all, &asked, deadline)?;
         // Only a finished run moves the state: a failed one may be tried again.
         self.kept = Some(outputs.drain(visible..).map(|(_, tensor)| tensor).collect());
@@ -192,6 +224,17 @@ mod tests {
         assert_eq!(step(session.as_mut(), &[0.0, 0.0]).unwrap(), [1.0, 2.0]);
         session.reset().unwrap();
         assert_eq!(step(session.as_mut(), &[0.0; 4]).unwrap(), [0.0; 4]);
+    }
+
+    #[test]
+    fn a_call_may_bring_and_take_the_state_itself() {
+        let mut session = loaded(&[link("state_in", "state_out")]).unwrap();
+        step(session.as_mut(), &[1.0, 2.0]).unwrap();
+        let pair = |values: [f32; 2]| Tensor::from_f32(vec![1, 2], values.to_vec()).unwrap();
+        let inputs = [("x".to_owned(), pair([1.0, 1.0])), ("state_in".to_owned(), pair([10.0, 20.0]))];
+        let outputs = session.run(&inputs, &["state_out".into(), "y".into()], None).unwrap();
+        assert_eq!(outputs, [("state_out".to_owned(), pair([11.0, 21.0])), ("y".to_owned(), pair([11.0, 21.0]))]);
+        assert_eq!(step(session.as_mut(), &[0.0, 0.0]).unwrap(), [11.0, 21.0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Moving bytes: permuted axes, concatenated rows.
 
-use crate::KernelError;
 use crate::error::expect_length;
+use crate::{KernelError, Lookup};
 
 /// Axes that a permutation handles.
 const RANK_MAX: usize = 8;
@@ -58,8 +58,18 @@ impl Permutation {
         self.length
     }
 
-    /// Copies `input` in the new order.
-    pub fn run<T: Copy>(&self, input: &[T], output: &mut [T]) {
+    /// Copies bytes in the new order.
+    pub fn run_bytes(&self, input: &[u8], output: &mut [u8]) {
+        self.run(input, output);
+    }
+
+    /// Copies floats in the new order.
+    pub fn run_floats(&self, input: &[f32], output: &mut [f32]) {
+        self.run(input, output);
+    }
+
+    /// Not public, so that it is compiled here, with this crate's optimization.
+    fn run<T: Copy>(&self, input: &[T], output: &mut [T]) {
         if self.length == 0 {
             return;
         }
@@ -92,20 +102,25 @@ impl Permutation {
     }
 }
 
-/// Writes rows of `width` bytes into rows of `stride` bytes, `first` bytes after their beginning.
+/// Writes rows of `width` bytes into rows of `stride` bytes, `first` bytes after their beginning, each byte through
+/// `lookup`.
 pub fn concat_rows(
     input: &[u8],
     width: usize,
     output: &mut [u8],
     stride: usize,
     first: usize,
-    apply: impl Fn(&[u8], &mut [u8]),
+    lookup: Option<&Lookup>,
 ) {
     if width == 0 || stride == 0 {
         return;
     }
     for (row, output) in input.chunks_exact(width).zip(output.chunks_exact_mut(stride)) {
-        apply(row, &mut output[first..first + width]);
+        let output = &mut output[first..first + width];
+        match lookup {
+            Some(lookup) => lookup.run(row, output),
+            None => output.copy_from_slice(row),
+        }
     }
 }
 
@@ -114,6 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Affine;
 
     /// The definition, index by index.
     fn expected(shape: &[usize], order: &[usize], input: &[u32]) -> Vec<u32> {
@@ -161,8 +177,10 @@ mod tests {
     #[test]
     fn rows_lie_side_by_side() {
         let mut output = [0; 10];
-        concat_rows(&[1, 2, 3, 4], 2, &mut output, 5, 0, |from, to| to.copy_from_slice(from));
-        concat_rows(&[5, 6, 7, 8, 9, 10], 3, &mut output, 5, 2, |from, to| to.copy_from_slice(from));
-        assert_eq!(output, [1, 2, 5, 6, 7, 3, 4, 8, 9, 10]);
+        let unit = Affine::new(1.0, 0, false).unwrap();
+        let plus_hundred = Lookup::new(&unit, &unit, |value| value + 100.0);
+        concat_rows(&[1, 2, 3, 4], 2, &mut output, 5, 0, None);
+        concat_rows(&[5, 6, 7, 8, 9, 10], 3, &mut output, 5, 2, Some(&plus_hundred));
+        assert_eq!(output, [1, 2, 105, 106, 107, 3, 4, 108, 109, 110]);
     }
 }

@@ -186,7 +186,7 @@ impl Step {
             }
             Self::PermuteFloats { input, permutation, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
-                permutation.run(from, to);
+                permutation.run_floats(from, to);
             }
             Self::Softmax { width, input, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
@@ -211,7 +211,7 @@ impl Step {
         match self {
             Self::Permute { input, permutation, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                permutation.run(from, to);
+                permutation.run_bytes(from, to);
             }
             Self::Convolve { convolution, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
@@ -258,10 +258,7 @@ fn concat(parts: &[ConcatPart], stride: usize, output: BufferId, memory: &mut Me
     let mut first = 0;
     for ConcatPart { input, width, lookup } in parts {
         let ([from], to) = memory.read_write([*input], output);
-        concat_rows(from, *width, to, stride, first, |from, to| match lookup {
-            Some(lookup) => lookup.run(from, to),
-            None => to.copy_from_slice(from),
-        });
+        concat_rows(from, *width, to, stride, first, lookup.as_ref());
         first += width;
     }
 }

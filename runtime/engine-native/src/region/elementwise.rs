@@ -108,17 +108,6 @@ impl Reader<'_> {
         Ok(Meaning::Pending(Pending::new(work, shape).into()))
     }
 
-    pub(crate) fn qlinear_add(&mut self, node: &Node) -> Result<Meaning, Reason> {
-        let (a, b, y) = (self.affine(node, 1)?, self.affine(node, 4)?, self.affine(node, 6)?);
-        let shape = self.output_shape(node)?;
-        let (first, second) = (self.stored_input(node, 0, &a)?, self.stored_input(node, 3, &b)?);
-        if [first, second].iter().any(|&value| self.builder.value(value).shape != shape) {
-            return Err("it spreads one input over the other".into());
-        }
-        let pending = Pending::new(Work::Add { a: (first, a), b: (second, b) }, shape);
-        Ok(Meaning::Stored(self.quantize_pending(&pending, &y)?))
-    }
-
     /// A quantized constant, repeated to `shape` by ONNX's rules.
     fn spread_constant(&mut self, constant: &RealConstant, shape: &[usize]) -> Result<(ValueId, Affine), Reason> {
         let RealConstant { tensor, scales, zero_points, .. } = constant;

@@ -143,7 +143,7 @@ impl Reader<'_> {
             Meaning::Pending(pending) => self.pending_to_float(pending),
             Meaning::FloatInput(_) => Err("it reads an input of the model as float; quantize it".into()),
             Meaning::Stored(_) => Err("it reads quantized bytes as real numbers".into()),
-            Meaning::RealConstant(_) => Err("it reads a constant only".into()),
+            Meaning::RealConstant(_) | Meaning::StoredConstant(_) => Err("it reads a constant only".into()),
         }
     }
 

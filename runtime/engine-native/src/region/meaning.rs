@@ -19,6 +19,8 @@ pub(crate) enum Meaning {
     FloatInput(usize),
     /// Floats in the arena.
     Float(ValueId),
+    /// A float constant after its QuantizeLinear.
+    StoredConstant(Rc<Tensor>),
     /// A real tensor that a constant's integers stand for.
     RealConstant(Rc<RealConstant>),
     /// A real result that still needs to hear how it is quantized.

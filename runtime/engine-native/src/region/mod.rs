@@ -16,7 +16,7 @@ mod weights;
 mod windows;
 
 use runtime_engine::{Coverage, LeftOut};
-use runtime_graph::{Graph, Model, fold_constants, macs};
+use runtime_graph::{Graph, GraphError, Model, fold_constants, macs};
 use runtime_kernels::Table;
 
 use crate::program::Program;
@@ -32,11 +32,23 @@ pub(crate) struct Compiled {
     pub(crate) batch: Option<String>,
 }
 
+/// Why a model is not compiled.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It is left to another engine; the coverage says what keeps it from being compiled.
+    LeftOut(Coverage),
+    /// Its shapes contradict each other: no engine may run it.
+    Bad(GraphError),
+}
+
 /// Compiles `model`, or says what keeps it from being compiled.
-pub(crate) fn compile(model: &Model, table: &'static Table) -> Result<Compiled, Coverage> {
+pub(crate) fn compile(model: &Model, table: &'static Table) -> Result<Compiled, Refusal> {
     let mut graph = model.graph().clone();
     if let Err(error) = fold_constants(&mut graph, model.opset()) {
-        return Err(refused(&graph, format!("failed to {error}")));
+        return Err(match error {
+            GraphError::Shape { .. } => Refusal::Bad(error),
+            other => refused(&graph, format!("failed to {other}")),
+        });
     }
     let batch = match Batch::of(&graph, model.opset()) {
         Ok(batch) => batch,
@@ -56,7 +68,7 @@ pub(crate) fn compile(model: &Model, table: &'static Table) -> Result<Compiled, 
         }
         Err(mut left_out) => {
             left_out.truncate(Coverage::LEFT_OUT_MAX);
-            Err(Coverage { left_out, ..coverage })
+            Err(Refusal::LeftOut(Coverage { left_out, ..coverage }))
         }
     }
 }
@@ -69,8 +81,9 @@ fn measure(graph: &Graph, batch: &Batch) -> Coverage {
     }
 }
 
-/// The coverage of a graph of which nothing is covered for one reason.
-fn refused(graph: &Graph, reason: String) -> Coverage {
+/// A graph of which nothing is covered for one reason.
+fn refused(graph: &Graph, reason: String) -> Refusal {
     let left_out = LeftOut { node: graph.name.clone(), operator: "graph".into(), reason };
-    Coverage { nodes_total: graph.nodes.len() as u64, left_out: vec![left_out], ..Coverage::default() }
+    let nodes_total = graph.nodes.len() as u64;
+    Refusal::LeftOut(Coverage { nodes_total, left_out: vec![left_out], ..Coverage::default() })
 }

@@ -22,7 +22,9 @@ impl Reader<'_> {
                 Ok(Meaning::Pending(pending))
             }
             Meaning::Pending(_) => Err(format!("its input {} is not quantized after it was computed", node.inputs[0])),
-            Meaning::RealConstant(_) => Err("it moves a quantized constant; fold it when exporting".into()),
+            Meaning::RealConstant(_) | Meaning::StoredConstant(_) => {
+                Err("it moves a quantized constant; fold it when exporting".into())
+            }
         }
     }
 

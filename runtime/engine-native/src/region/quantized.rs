@@ -10,6 +10,16 @@ use super::meaning::{Meaning, RealConstant};
 use super::reader::{Reader, Reason};
 use crate::program::{Element, Step, ValueId};
 
+/// The quantization of a constant.
+struct Slices {
+    /// One, or one a slice.
+    scales: Vec<f32>,
+    /// As many.
+    zero_points: Vec<i32>,
+    /// The axis of the slices.
+    axis: usize,
+}
+
 impl Reader<'_> {
     /// Scale and zero point at inputs `scale` and `scale + 1` of `node`, for a whole tensor.
     pub(crate) fn affine(&self, node: &Node, scale: usize) -> Result<Affine, Reason> {
@@ -35,6 +45,9 @@ impl Reader<'_> {
     }
 
     pub(crate) fn quantize_linear(&mut self, node: &Node) -> Result<Meaning, Reason> {
+        if let Some(tensor) = node.input(0).and_then(|name| self.graph.initializers.get(name)) {
+            return Ok(Meaning::StoredConstant(Rc::new(self.quantized_tensor(node, tensor)?)));
+        }
         let affine = self.affine(node, 1)?;
         if !matches!(node.int("output_dtype", 0), 0 | 2 | 3) {
             return Err("its output type has no kernels; u8 and i8 have".into());
@@ -58,7 +71,9 @@ impl Reader<'_> {
             Meaning::Real(input, x) => Ok(Meaning::Stored(self.requantized(input, &x, &affine))),
             Meaning::Pending(pending) => Ok(Meaning::Stored(self.quantize_pending(&pending, &affine)?)),
             Meaning::Stored(_) => Err("its input is quantized already".into()),
-            Meaning::RealConstant(_) => Err("it quantizes a constant a second time".into()),
+            Meaning::RealConstant(_) | Meaning::StoredConstant(_) => {
+                Err("it quantizes a constant a second time".into())
+            }
         }
     }
 
@@ -68,6 +83,7 @@ impl Reader<'_> {
             return self.real_constant(node, tensor);
         }
         match self.input_meaning(node, 0)? {
+            Meaning::StoredConstant(tensor) => self.real_constant(node, &tensor),
             Meaning::Stored(value) => {
                 let affine = self.affine(node, 1)?;
                 if self.builder.value(value).element != stored(&affine) {
@@ -79,10 +95,32 @@ impl Reader<'_> {
         }
     }
 
-    fn real_constant(&self, node: &Node, tensor: &Tensor) -> Result<Meaning, Reason> {
-        if !matches!(tensor.element(), ElementType::I8 | ElementType::U8 | ElementType::I32) {
-            return Err(format!("constants of type {} have no kernels; i8, u8 and i32 have", tensor.element()));
+    /// The integers of a float constant, with one scale or one a slice along an axis.
+    fn quantized_tensor(&self, node: &Node, tensor: &Tensor) -> Result<Tensor, Reason> {
+        let values = tensor.as_f32().map_err(|error| format!("failed to {error}"))?;
+        let element = match self.constant(node, 2)? {
+            Some(zero_points) => zero_points.element(),
+            None => ElementType::U8,
+        };
+        if !matches!(element, ElementType::U8 | ElementType::I8) {
+            return Err(format!("constants quantized to {element} have no kernels; u8 and i8 have"));
         }
+        let Slices { scales, zero_points, axis } = self.slices(node, tensor.shape())?;
+        let signed = element == ElementType::I8;
+        let affines =
+            scales.iter().zip(&zero_points).map(|(&scale, &zero_point)| Affine::new(scale, zero_point, signed));
+        let affines: Vec<Affine> = affines.collect::<Result<_, _>>().map_err(|error| format!("failed to {error}"))?;
+        let inner: usize = tensor.shape().iter().skip(axis + 1).product();
+        let stored = |(index, &value): (usize, &f32)| {
+            let affine = &affines[index / inner.max(1) % affines.len()];
+            affine.quantize(value) ^ if signed { 0x80 } else { 0 }
+        };
+        let bytes: Vec<u8> = values.iter().enumerate().map(stored).collect();
+        Tensor::new(element, tensor.shape().to_vec(), &bytes).map_err(|error| format!("failed to {error}"))
+    }
+
+    /// Scales and zero points of a constant of `shape`.
+    fn slices(&self, node: &Node, shape: &[usize]) -> Result<Slices, Reason> {
         if node.int("block_size", 0) != 0 {
             return Err("constants that are quantized in blocks have no kernels".into());
         }
@@ -95,12 +133,20 @@ impl Reader<'_> {
         if zero_points.len() != scales.len() {
             return Err(format!("it has {} scales and {} zero points", scales.len(), zero_points.len()));
         }
-        let rank = tensor.shape().len() as i64;
         let axis = node.int("axis", 1);
-        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).unwrap_or(usize::MAX);
-        if scales.len() != 1 && tensor.shape().get(axis) != Some(&scales.len()) {
-            return Err(format!("it has {} scales for axis {axis} of {:?}", scales.len(), tensor.shape()));
+        let axis = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).unwrap_or(usize::MAX);
+        if scales.len() != 1 && shape.get(axis) != Some(&scales.len()) {
+            return Err(format!("it has {} scales for axis {axis} of {shape:?}", scales.len()));
         }
+        // Without slices the axis says nothing, and may be none of the tensor's.
+        Ok(Slices { axis: if scales.len() == 1 { 0 } else { axis }, scales, zero_points })
+    }
+
+    fn real_constant(&self, node: &Node, tensor: &Tensor) -> Result<Meaning, Reason> {
+        if !matches!(tensor.element(), ElementType::I8 | ElementType::U8 | ElementType::I32) {
+            return Err(format!("constants of type {} have no kernels; i8, u8 and i32 have", tensor.element()));
+        }
+        let Slices { scales, zero_points, axis } = self.slices(node, tensor.shape())?;
         let constant = RealConstant { tensor: tensor.clone(), scales, zero_points, axis };
         Ok(Meaning::RealConstant(Rc::new(constant)))
     }

@@ -144,8 +144,8 @@ impl<'a> Reader<'a> {
         if node.outputs.iter().skip(1).any(|output| !output.is_empty()) {
             return Err("only its first output is supported".into());
         }
-        if !node.is_standard() {
-            return self.microsoft_node(node);
+        if !node.is_standard() && !is_quantizer(node) {
+            return Err("no integer kernel for this operator".into());
         }
         match node.operator.as_str() {
             "QuantizeLinear" => self.quantize_linear(node),
@@ -153,8 +153,6 @@ impl<'a> Reader<'a> {
             "Conv" => self.conv(node),
             "Gemm" => self.gemm(node),
             "MatMul" => self.mat_mul(node),
-            "QLinearConv" => self.qlinear_conv(node),
-            "QLinearMatMul" => self.qlinear_mat_mul(node),
             "Add" => self.add(node),
             "Relu" => self.clip(node, 0.0, f32::INFINITY),
             "Clip" => {
@@ -173,16 +171,11 @@ impl<'a> Reader<'a> {
             _ => Err("no integer kernel for this operator".into()),
         }
     }
+}
 
-    fn microsoft_node(&mut self, node: &Node) -> Result<Meaning, Reason> {
-        match (node.domain.as_str(), node.operator.as_str()) {
-            ("com.microsoft", "QLinearAdd") => self.qlinear_add(node),
-            ("com.microsoft", "QLinearGlobalAveragePool") => self.qlinear_global_average_pool(node),
-            ("com.microsoft", "QuantizeLinear") => self.quantize_linear(node),
-            ("com.microsoft", "DequantizeLinear") => self.dequantize_linear(node),
-            _ => Err("no integer kernel for this operator".into()),
-        }
-    }
+/// ONNX Runtime's own QuantizeLinear and DequantizeLinear, which older quantizers write.
+fn is_quantizer(node: &Node) -> bool {
+    node.domain == "com.microsoft" && matches!(node.operator.as_str(), "QuantizeLinear" | "DequantizeLinear")
 }
 
 /// Positions of the nodes whose data an output of the graph depends on. The others compute shapes.

@@ -5,7 +5,7 @@ use runtime_kernels::Window;
 
 use super::meaning::{Meaning, Pending, Work};
 use super::reader::{Reader, Reason};
-use crate::program::{Element, Step, ValueId, channels_last};
+use crate::program::{Step, ValueId, channels_last};
 
 impl Reader<'_> {
     /// The window of `node` over an input of `input` shape (batch, channels, space), giving `output` shape.
@@ -90,31 +90,10 @@ impl Reader<'_> {
 
     pub(crate) fn global_average_pool(&mut self, node: &Node) -> Result<Meaning, Reason> {
         let (input, x) = self.image(node)?;
-        let work = self.global_work(input, x)?;
-        Ok(Meaning::Pending(Pending::new(work, self.output_shape(node)?).into()))
-    }
-
-    fn global_work(&self, input: ValueId, x: runtime_kernels::Affine) -> Result<Work, Reason> {
         let shape = &self.builder.value(input).shape;
         let [height, width] = space(shape)?;
-        Ok(Work::GlobalAveragePool { input, x, pixels: height * width, channels: shape[1] })
-    }
-
-    pub(crate) fn qlinear_global_average_pool(&mut self, node: &Node) -> Result<Meaning, Reason> {
-        if node.int("channels_last", 0) != 0 {
-            return Err("channels_last 1 is not supported".into());
-        }
-        let Meaning::Stored(value) = self.input_meaning(node, 0)? else {
-            return Err("its input is not quantized".into());
-        };
-        let (x, y) = (self.affine(node, 1)?, self.affine(node, 3)?);
-        if self.builder.value(value).element != (Element::Stored { signed: x.signed }) {
-            return Err("the types of its input and its zero point differ".into());
-        }
-        let input = self.channels_last(value)?;
-        let work = self.global_work(input, x)?;
-        let pending = Pending::new(work, self.output_shape(node)?);
-        Ok(Meaning::Stored(self.quantize_pending(&pending, &y)?))
+        let work = Work::GlobalAveragePool { input, x, pixels: height * width, channels: shape[1] };
+        Ok(Meaning::Pending(Pending::new(work, self.output_shape(node)?).into()))
     }
 }
 

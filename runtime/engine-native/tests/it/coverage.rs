@@ -1,0 +1,101 @@
+//! What keeps a model from being exact is named.
+
+use runtime_engine::{EngineError, LoadOptions, NumericsClass};
+use runtime_graph::{Attribute, Graph, Node};
+use runtime_tensor::Tensor;
+
+use crate::author::{graph, load, load_with, quantized, spec};
+
+const SIZES: [Option<u64>; 2] = [None, Some(4)];
+
+fn around(middle: Vec<Node>) -> Graph {
+    let mut nodes = quantized("x", "x_real").to_vec();
+    nodes.extend(middle);
+    nodes.extend(quantized("m", "y"));
+    graph(nodes, vec![spec("x", &SIZES)], vec![spec("y", &SIZES)])
+}
+
+fn matrix(graph: &mut Graph, name: &str, scales: &[f32]) {
+    let weights = Tensor::from_i8(vec![4, 4], (0..16).collect()).unwrap();
+    graph.initializers.insert(name.into(), weights);
+    let shape = if scales.len() == 1 { vec![] } else { vec![scales.len()] };
+    graph.initializers.insert(format!("{name}_scale"), Tensor::from_f32(shape, scales.to_vec()).unwrap());
+}
+
+#[test]
+fn the_reason_stands_beside_the_node() {
+    let mut with_rows = around(vec![
+        Node::new("DequantizeLinear", &["w", "w_scale"], &["w_real"]).with("axis", Attribute::Int(0)),
+        Node::new("MatMul", &["x_real", "w_real"], &["m"]),
+    ]);
+    matrix(&mut with_rows, "w", &[0.1, 0.2, 0.3, 0.4]);
+    let mut float_weights = around(vec![Node::new("MatMul", &["x_real", "f"], &["m"])]);
+    float_weights.initializers.insert("f".into(), Tensor::from_f32(vec![4, 4], vec![1.0; 16]).unwrap());
+    let mut unquantized_sum = around(vec![
+        Node::new("DequantizeLinear", &["w", "w_scale"], &["w_real"]),
+        Node::new("Add", &["x_real", "x_real"], &["s"]),
+        Node::new("MatMul", &["s", "w_real"], &["m"]),
+    ]);
+    matrix(&mut unquantized_sum, "w", &[0.1]);
+    let rows = [
+        (around(vec![Node::new("Exp", &["x_real"], &["m"])]), "Exp", "no integer kernel for this operator"),
+        (with_rows, "MatMul", "weights have scales along axis 0; along axis 1 is supported"),
+        (float_weights, "MatMul", "reads the constant f as data"),
+        (around(vec![Node::new("Relu", &["x"], &["m"])]), "Relu", "its input x is float; quantize it"),
+        (unquantized_sum, "MatMul", "its input s is not quantized after it was computed"),
+    ];
+    let mut wrong = Vec::new();
+    for (graph, operator, reason) in rows {
+        match load(&graph) {
+            Ok(session) => {
+                let coverage = session.coverage();
+                let found = coverage.left_out.first().map(|left| (left.operator.clone(), left.reason.clone()));
+                let fits = found.as_ref().is_some_and(|(on, why)| on == operator && why.contains(reason));
+                if !fits || session.numerics() != NumericsClass::Float || coverage.nodes_covered != 0 {
+                    wrong.push(format!("{operator}: {found:?}"));
+                }
+            }
+            Err(error) if error.to_string().contains(reason) => {}
+            Err(error) => wrong.push(format!("{operator}: {error}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn strict_refuses_what_is_not_covered_wholly() {
+    let options = LoadOptions { strict: true, ..LoadOptions::default() };
+    let refused = load_with(&around(vec![Node::new("Exp", &["x_real"], &["m"])]), &options).map(|_| ());
+    assert!(matches!(&refused, Err(EngineError::Unsupported { reason, .. }) if reason.contains("Exp")), "{refused:?}");
+    assert!(load_with(&around(vec![Node::new("Relu", &["x_real"], &["m"])]), &options).is_ok());
+}
+
+#[test]
+fn a_covered_model_counts_its_nodes_and_products() {
+    let mut product = around(vec![
+        Node::new("DequantizeLinear", &["w", "w_scale"], &["w_real"]),
+        Node::new("MatMul", &["x_real", "w_real"], &["m"]),
+    ]);
+    matrix(&mut product, "w", &[0.1]);
+    let session = load(&product).unwrap();
+    let coverage = session.coverage();
+    assert_eq!((coverage.nodes_total, coverage.nodes_covered), (6, 6));
+    assert_eq!((coverage.macs_total, coverage.macs_covered), (16, 16));
+    assert!(coverage.left_out.is_empty());
+    assert_eq!(session.isa(), "scalar");
+}
+
+#[test]
+fn samples_that_mix_are_left_to_tract() {
+    // Reshape to [2, -1] joins two samples of a batch.
+    let mut mixing = graph(
+        [quantized("x", "x_real").to_vec(), vec![Node::new("Reshape", &["x_real", "target"], &["y"])]].concat(),
+        vec![spec("x", &SIZES)],
+        vec![spec("y", &[Some(2), None])],
+    );
+    mixing.initializers.insert("target".into(), Tensor::from_i64(vec![2], vec![2, -1]).unwrap());
+    match load(&mixing) {
+        Ok(session) => assert!(session.coverage().left_out[0].reason.contains("batch"), "{:?}", session.coverage()),
+        Err(error) => assert!(error.to_string().contains("batch"), "{error}"),
+    }
+}

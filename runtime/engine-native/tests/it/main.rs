@@ -1,0 +1,9 @@
+//! The native engine against ONNX Runtime's answers, against tract's limits and against bad models.
+#![allow(clippy::disallowed_methods)] // Fixtures are small files of this package.
+
+mod answers;
+mod author;
+mod bad_models;
+mod coverage;
+mod float_models;
+mod requests;
