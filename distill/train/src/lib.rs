@@ -24,6 +24,8 @@ mod operator;
 mod optimizer;
 mod options;
 mod plan;
+mod reshape;
+mod run;
 mod trainer;
 
 pub use augment::augmented;

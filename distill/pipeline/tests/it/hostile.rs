@@ -25,7 +25,7 @@ fn bad_data_is_named() {
         ("found no sample of class [1]", labels(&|y| y.iter_mut().for_each(|label| *label -= i64::from(*label == 1)))),
         ("expected [240]", labels(&|y| y.truncate(239))),
         ("expected [samples, ...]", with(&|arrays| arrays.shape = vec![240 * 64])),
-        ("images [channels, height, width]", with(&|arrays| arrays.shape = vec![240, 64])),
+        ("[channels, height, width]", with(&|arrays| arrays.shape = vec![240, 64])),
     ];
     let folder = ready();
     let mut wrong = Vec::new();
