@@ -62,7 +62,7 @@ struct Entry {
 enum State {
     Ready(Arc<Runtime>),
     /// With what was known when it was last active.
-    Absent(Absence, Option<ModelMetadata>),
+    Absent(Absence, Option<Arc<ModelMetadata>>),
 }
 
 impl Inference {
@@ -134,7 +134,7 @@ impl Inference {
                     Absence::Denied => runtime.revoke(),
                     Absence::NotReady(_) => runtime.close(),
                 }
-                Some(ModelMetadata { ready: false, resident_bytes: 0, ..runtime.metadata().clone() })
+                Some(Arc::new(ModelMetadata { ready: false, resident_bytes: 0, ..runtime.metadata().clone() }))
             }
             Some(State::Absent(_, metadata)) => metadata,
             None => None,
@@ -159,7 +159,7 @@ impl Inference {
     pub fn metadata(&self, name: &str, number: Option<u64>) -> Option<ModelMetadata> {
         let found = self.read(|models| match &models.get(name)?.state {
             State::Ready(runtime) => Some(runtime.metadata().clone()),
-            State::Absent(_, metadata) => metadata.clone(),
+            State::Absent(_, metadata) => metadata.as_deref().cloned(),
         })?;
         number.is_none_or(|number| number == found.identity.number).then_some(found)
     }

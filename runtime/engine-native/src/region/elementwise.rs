@@ -51,7 +51,7 @@ impl Reader<'_> {
                 Ok(Meaning::Pending(Pending::new(work, self.output_shape(node)?).into()))
             }
             Meaning::Float(_) | Meaning::Pending(_) if function == Function::Sigmoid => {
-                let input = self.to_float(&meaning)?;
+                let input = self.floats_of(&meaning)?;
                 Ok(Meaning::Float(self.sigmoid(input)))
             }
             _ => Err(format!("its input {} is float; quantize it", node.inputs[0])),
@@ -68,7 +68,7 @@ impl Reader<'_> {
     pub(crate) fn softmax(&mut self, node: &Node) -> Result<Meaning, Reason> {
         let shape = self.output_shape(node)?;
         let meaning = self.input_meaning(node, 0)?;
-        let input = self.to_float(&meaning)?;
+        let input = self.floats_of(&meaning)?;
         let rank = shape.len() as i64;
         // Before operator set 13 everything from the axis on was one axis.
         let joint = self.opset < 13;

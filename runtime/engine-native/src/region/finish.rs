@@ -136,11 +136,11 @@ impl Reader<'_> {
     }
 
     /// `meaning` as floats in the arena: what an output of the model or a float operator at the border reads.
-    pub(crate) fn to_float(&mut self, meaning: &Meaning) -> Result<ValueId, Reason> {
+    pub(crate) fn floats_of(&mut self, meaning: &Meaning) -> Result<ValueId, Reason> {
         match meaning {
             Meaning::Float(value) => Ok(*value),
             Meaning::Real(input, affine) => Ok(self.dequantized(*input, affine)),
-            Meaning::Pending(pending) => self.pending_to_float(pending),
+            Meaning::Pending(pending) => self.floats_of_pending(pending),
             Meaning::FloatInput(_) => Err("it reads an input of the model as float; quantize it".into()),
             Meaning::Stored(_) => Err("it reads quantized bytes as real numbers".into()),
             Meaning::RealConstant(_) | Meaning::StoredConstant(_) => Err("it reads a constant only".into()),
@@ -155,7 +155,7 @@ impl Reader<'_> {
     }
 
     /// A result that is never quantized: exact only where float arithmetic is one operation an element.
-    fn pending_to_float(&mut self, pending: &Pending) -> Result<ValueId, Reason> {
+    fn floats_of_pending(&mut self, pending: &Pending) -> Result<ValueId, Reason> {
         match pending.work.as_ref() {
             Work::Dense { input, x, weights, bias, rows } if !pending.is_bounded() => {
                 let packed = Box::new(self.packed(x, weights, bias)?);

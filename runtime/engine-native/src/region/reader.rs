@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         self.batch.shape(name)?;
         let value = match self.meaning(name)? {
             Meaning::Stored(value) => value,
-            other => self.to_float(&other)?,
+            other => self.floats_of(&other)?,
         };
         let found = match self.builder.value(value).element {
             Element::Float => ElementType::F32,
