@@ -49,7 +49,7 @@ struct ClassReport {
 
 pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
     let model = models::read(&args.model)?;
-    let set = data::read(&args.data)?;
+    let set = args.scale.read(&args.data)?;
     let place = args.data.display().to_string();
     let labels =
         set.y.ok_or_else(|| PipelineError::input(format!("{place}: found no array `y`, expected the labels")))?;

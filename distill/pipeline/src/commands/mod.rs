@@ -57,20 +57,38 @@ Results go to standard output, everything else to standard error.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a recipe: teacher, student, int8 within the budget, sealed artifact
+    ///
+    /// Leaves in the run folder: teacher.onnx, student.onnx, student.int8.onnx, NAME.cask, metrics.json, the recipe as
+    /// run, log.jsonl, and test_outputs.npz with the int8 model's answer to every test sample. Every figure comes from
+    /// the device's own engine. The test part is read once, at the end; training and budget are judged on the
+    /// validation part. The same recipe, data and machine give the same bytes.
     Run(run::Args),
     /// Write a commented recipe for a model and its data
+    ///
+    /// The recipe quantizes the model as it is; everything else stands in it as a comment. Without labels in the data
+    /// the budget is agreement with the float model.
     Init(init::Args),
     /// Check a recipe, its data and its models without training anything
+    ///
+    /// Looks for unknown keys, values that are no numbers, labels out of range, classes without samples, samples that
+    /// stand in two parts, shapes that do not fit, and operators that cannot be trained or run.
     Check(check::Args),
     /// Quantize an ONNX model to int8
+    ///
+    /// Writes a QDQ model: s8 weights with one scale for each output channel, int32 biases, u8 activations.
     Quantize(quantize::Args),
     /// Measure a model on labelled data with a device's engine
     Evaluate(evaluate::Args),
     /// Seal a finished ONNX model into a .cask
+    ///
+    /// Answers golden samples with the device's own engine, runs the self-test of devices here, and signs.
     Pack(pack::Args),
     /// Show what a .cask says about itself, without checking its signature
     Inspect(inspect::Args),
     /// Check a .cask's signature and every byte of it
+    ///
+    /// Memory stays under 64 MB, whatever the file claims. Exit code 4 when it is not what release signed, 5 when this
+    /// version cannot read it.
     Verify(verify::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),

@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
     }
     let key = args.sign_key.as_ref().map(|path| seal::open_signing_key(path, &args.passphrase)).transpose()?;
     let model = models::read(&args.model)?;
-    let set = data::read(&args.data)?;
+    let set = args.scale.read(&args.data)?;
     if let Some(finding) = data::check_values(&args.data.display().to_string(), &set.x) {
         return Err(PipelineError::input(finding.text));
     }

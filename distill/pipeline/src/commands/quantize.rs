@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
         )));
     }
     let model = models::read(&args.model)?;
-    let set = data::read(&args.calibrate)?;
+    let set = args.scale.read(&args.calibrate)?;
     if let Some(finding) = data::check_values(&args.calibrate.display().to_string(), &set.x) {
         return Err(PipelineError::input(finding.text));
     }

@@ -45,6 +45,23 @@ pub(crate) struct RawSet {
     pub(crate) digest: Digest,
 }
 
+impl RawSet {
+    /// The same samples with each of the shape `sample`, such as `[1, 28, 28]` for pictures stored as `[28, 28]`.
+    pub(crate) fn shaped(mut self, sample: Option<&[usize]>) -> Result<Self> {
+        if let Some(sample) = sample {
+            let found = self.x.shape().to_vec();
+            let wanted = [&found[..1], sample].concat();
+            self.x = self.x.reshape(wanted).map_err(|_| {
+                PipelineError::input(format!(
+                    "found samples of shape {:?}, which cannot become {sample:?}",
+                    &found[1..]
+                ))
+            })?;
+        }
+        Ok(self)
+    }
+}
+
 /// Samples of one part as the model takes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {

@@ -14,7 +14,7 @@ use runtime_trust::Digest;
 
 use super::check::{empty_classes, leakage};
 use super::{Finding, Part, Preparation, RawSet, check_labels, check_values, read, rows, sample_digests};
-use crate::error::{PipelineError, Result};
+use crate::error::{At as _, PipelineError, Result};
 use crate::recipe::{DataSection, Share};
 
 /// Share of the pool that validates when the recipe does not say.
@@ -65,7 +65,7 @@ impl Data {
 /// `classes` is the number that the recipe or the models demand; `trains` says whether the training part is learned
 /// from, so that a class without samples in it is an error.
 pub(crate) fn load(section: &DataSection, folder: &Path, classes: Option<usize>, trains: bool) -> Result<Data> {
-    let mut files = Files { folder, read: BTreeMap::new() };
+    let mut files = Files { folder, shape: section.shape.as_deref(), read: BTreeMap::new() };
     let pool_path = section.pool().ok_or_else(|| {
         PipelineError::input("[data]: found neither `file` nor `train`, expected one of them to name a .npz file")
     })?;
@@ -164,6 +164,8 @@ fn draw(set: &RawSet, count: usize, seed: u64) -> Result<RawSet> {
 /// Files that were read, each once.
 struct Files<'a> {
     folder: &'a Path,
+    /// Shape of one sample, when the recipe gives one.
+    shape: Option<&'a [usize]>,
     read: BTreeMap<std::path::PathBuf, RawSet>,
 }
 
@@ -173,7 +175,7 @@ impl Files<'_> {
         if let Some(set) = self.read.get(&path) {
             return Ok(set.clone());
         }
-        let set = read(&path)?;
+        let set = read(&path)?.shaped(self.shape).at(path.display())?;
         self.read.insert(path, set.clone());
         Ok(set)
     }

@@ -35,6 +35,8 @@ pub(crate) struct DataSection {
     pub(crate) calibration: Option<Share>,
     pub(crate) validation: Option<Share>,
     pub(crate) test: Option<Share>,
+    /// Shape of one sample for the model, such as `[1, 28, 28]` for pictures stored as `[28, 28]`.
+    pub(crate) shape: Option<Vec<usize>>,
     /// Decides the cut.
     #[serde(default)]
     pub(crate) seed: u64,

@@ -32,6 +32,7 @@ pub(crate) fn template(facts: &TemplateFacts<'_>) -> String {
          # train = \"train.npz\"      # example; by default what the others leave\n\
          # calibration = 0.1        # example; by default up to 512 samples of the training part\n\
          # seed = 0                 # of the cut\n\
+         # shape = [1, 28, 28]      # example: of one sample for the model, when the file has another\n\
          # scale = 1.0              # the model sees value * scale + offset\n\
          # offset = 0.0\n\
          # white = 255.0            # the value of full brightness in the data, for images\n\n\

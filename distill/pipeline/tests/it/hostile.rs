@@ -45,6 +45,20 @@ fn bad_data_is_named() {
 }
 
 #[test]
+fn samples_take_the_shape_that_the_recipe_gives() {
+    let folder = ready();
+    let mut flat = stripes(240, 1);
+    flat.shape = vec![240, 64];
+    flat.save(&folder.path("data.npz"));
+    folder.distill(&["check", "recipe.toml", "--set", "data.shape=[1, 8, 8]"]).expect(0);
+    let ended = folder.distill(&["check", "recipe.toml", "--set", "data.shape=[1, 8, 9]"]).expect(2);
+    assert!(ended.stderr.contains("which cannot become [1, 8, 9]"), "{}", ended.stderr);
+    student(&folder, "model.onnx");
+    folder.distill(&["evaluate", "model.onnx", "--data", "data.npz", "--shape", "1,8,8"]).expect(0);
+    folder.distill(&["evaluate", "model.onnx", "--data", "data.npz"]).expect(2);
+}
+
+#[test]
 fn samples_in_two_parts_are_leakage() {
     let folder = ready();
     stripes(60, 9).save(&folder.path("test.npz"));

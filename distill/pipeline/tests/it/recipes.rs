@@ -65,5 +65,14 @@ fn a_good_recipe_is_checked_without_training() {
     let folder = ready();
     let report = folder.distill(&["check", "recipe.toml", "--json"]).expect(0).json();
     assert_eq!(report["classes"], 3);
+    insta::assert_snapshot!(folder.distill(&["check", "recipe.toml"]).expect(0).stdout, @r"
+    recipe.toml: good
+    part         samples
+    train        156
+    calibration  156
+    validation   36
+    test         48
+    3 classes, samples of shape [1, 8, 8]
+    ");
     assert!(!folder.path("recipe.run").exists());
 }
