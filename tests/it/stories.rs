@@ -12,7 +12,7 @@ use targets_local::programs::Programs;
 use targets_local::report::DEVICES;
 use targets_local::stage::{Broker, OutsideBroker, Stage};
 use targets_local::story::{Story, Version};
-use tests::peer::Mosquitto;
+use tests::peer::{Access, Mosquitto};
 
 /// Every key file of the tests; what they protect is made anew in each run.
 const PASSPHRASE: &str = "stories";
@@ -37,7 +37,7 @@ fn programs() -> Programs {
 }
 
 #[derive(Debug)]
-struct RealBroker(Mosquitto);
+struct RealBroker(Mosquitto, Access);
 
 impl OutsideBroker for RealBroker {
     fn url(&self) -> String {
@@ -45,7 +45,7 @@ impl OutsideBroker for RealBroker {
     }
 
     fn start(&mut self, folder: &Path) -> Result<()> {
-        self.0.start(Some(folder));
+        self.0.start(folder, self.1);
         Ok(())
     }
 
@@ -88,10 +88,10 @@ struct Scene {
 
 impl Scene {
     /// `None` (a skip) where mosquitto is not installed.
-    fn set(test: &str) -> Option<Self> {
+    fn set(test: &str, access: Access) -> Option<Self> {
         let mosquitto = Mosquitto::find(test)?;
         let alone = Alone::wait();
-        let (stage, folder) = distilled_stage(&alone, Broker::Outside(Box::new(RealBroker(mosquitto))));
+        let (stage, folder) = distilled_stage(&alone, Broker::Outside(Box::new(RealBroker(mosquitto, access))));
         Some(Scene { stage, _folder: folder, _alone: alone })
     }
 
@@ -132,7 +132,9 @@ fn distilled_within_budget() {
 
 #[test]
 fn rolled_out_and_every_answer_is_the_validated_one() {
-    let Some(mut scene) = Scene::set("rolled_out_and_every_answer_is_the_validated_one") else { return };
+    let Some(mut scene) = Scene::set("rolled_out_and_every_answer_is_the_validated_one", Access::AsGenerated) else {
+        return;
+    };
     scene.after_first_rollout(|story, first| {
         story.compare_answers(first)?;
         assert_eq!(story.report.devices_active, DEVICES);
@@ -144,7 +146,7 @@ fn rolled_out_and_every_answer_is_the_validated_one() {
 
 #[test]
 fn an_outage_and_a_power_cut_change_no_answer() {
-    let Some(mut scene) = Scene::set("an_outage_and_a_power_cut_change_no_answer") else { return };
+    let Some(mut scene) = Scene::set("an_outage_and_a_power_cut_change_no_answer", Access::AsGenerated) else { return };
     scene.after_first_rollout(|story, first| {
         story.outage(first)?;
         assert_eq!(story.report.offline_answers_equal, (first.samples.len() * DEVICES) as u64);
@@ -155,7 +157,12 @@ fn an_outage_and_a_power_cut_change_no_answer() {
 
 #[test]
 fn every_attack_is_refused_and_every_control_activates() {
-    let Some(mut scene) = Scene::set("every_attack_is_refused_and_every_control_activates") else { return };
+    // A broker that was taken over: the access rules of a sound one would stop these attacks before any device.
+    let Some(mut scene) =
+        Scene::set("every_attack_is_refused_and_every_control_activates", Access::EverybodyEverything)
+    else {
+        return;
+    };
     scene.after_first_rollout(|story, first| {
         story.attacks(first)?;
         let refused = &story.report.refused;
@@ -169,10 +176,26 @@ fn every_attack_is_refused_and_every_control_activates() {
 
 #[test]
 fn a_second_version_answers_otherwise_and_is_rolled_back() {
-    let Some(mut scene) = Scene::set("a_second_version_answers_otherwise_and_is_rolled_back") else { return };
+    let Some(mut scene) = Scene::set("a_second_version_answers_otherwise_and_is_rolled_back", Access::AsGenerated)
+    else {
+        return;
+    };
     scene.after_first_rollout(|story, first| {
         story.second_version(first, first.digest)?;
         assert!(story.report.rollback_ok);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_device_reaches_only_its_own_topics() {
+    let Some(mut scene) = Scene::set("a_device_reaches_only_its_own_topics", Access::AsGenerated) else { return };
+    scene.after_first_rollout(|story, _| {
+        let entry = story.entry()?;
+        let topic = entry.topic("channel/stable/deployment");
+        let before = entry.connect()?.retained(&topic)?;
+        assert!(entry.connect()?.plant(&topic, b"hostile").is_err(), "a device changed the deployment");
+        assert_eq!(entry.connect()?.retained(&topic)?, before);
         Ok(())
     });
 }

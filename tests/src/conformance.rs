@@ -101,29 +101,32 @@ impl fmt::Display for Report {
     }
 }
 
-type Case = (&'static str, fn(&Suite<'_>) -> Result<(), String>);
+type Case<'a> = (&'static str, fn(&Suite<'a>) -> Result<(), String>);
 
-const CASES: [Case; 13] = [
-    ("answers a model of fixed sizes, twice the same", Suite::fixed),
-    ("answers every sample of a batch as it answers it alone", Suite::batch),
-    ("takes two inputs by name, in any order", Suite::two_inputs),
-    ("returns the wanted outputs in the wanted order", Suite::wanted),
-    ("refuses a missing, an unknown and a repeated input by name", Suite::input_names),
-    ("refuses an unknown output by name", Suite::output_names),
-    ("refuses a wrong element type", Suite::element_type),
-    ("refuses a wrong shape", Suite::shape),
-    ("refuses batches that differ between inputs", Suite::batches_differ),
-    ("gives up when the deadline has passed, and answers the next request", Suite::deadline),
-    ("refuses bytes that are no model", Suite::no_model),
-    ("refuses a device that is not there", Suite::no_device),
-    ("reports resident bytes, coverage and numerics that agree", Suite::reports),
-];
+fn cases<'a>() -> [Case<'a>; 13] {
+    [
+        ("answers a model of fixed sizes, twice the same", Suite::fixed),
+        ("answers every sample of a batch as it answers it alone", Suite::batch),
+        ("takes two inputs by name, in any order", Suite::two_inputs),
+        ("returns the wanted outputs in the wanted order", Suite::wanted),
+        ("refuses a missing, an unknown and a repeated input by name", Suite::input_names),
+        ("refuses an unknown output by name", Suite::output_names),
+        ("refuses a wrong element type", Suite::element_type),
+        ("refuses a wrong shape", Suite::shape),
+        ("refuses batches that differ between inputs", Suite::batches_differ),
+        ("gives up when the deadline has passed, and answers the next request", Suite::deadline),
+        ("refuses bytes that are no model", Suite::no_model),
+        ("refuses a device that is not there", Suite::no_device),
+        ("reports resident bytes, coverage and numerics that agree", Suite::reports),
+    ]
+}
 
 /// Runs every case of the suite on `engine` with its own `models`.
 pub fn conformance(engine: &dyn Engine, models: &Models) -> Report {
     let suite = Suite { engine, models };
     let outcome = |run: Result<(), String>| run.map_or_else(Outcome::Failed, |()| Outcome::Passed);
-    let mut rows: Vec<Row> = CASES.iter().map(|(case, run)| Row { case, outcome: outcome(run(&suite)) }).collect();
+    let mut rows: Vec<Row> =
+        cases().into_iter().map(|(case, run)| Row { case, outcome: outcome(run(&suite)) }).collect();
     let state = match &models.state {
         Some(state) => outcome(suite.state(state)),
         None => Outcome::LeftOut,
@@ -390,10 +393,10 @@ mod tests {
         let engine = TestEngine::new("test");
         engine.faults().answer_wrong(true);
         let wrong = conformance(&engine, &test_models());
-        assert!(failures(&wrong).contains_key(CASES[0].0), "{wrong}");
+        assert!(failures(&wrong).contains_key(cases()[0].0), "{wrong}");
         let engine = TestEngine::new("test");
         engine.faults().panic_runs(1);
         let panicked = conformance(&engine, &test_models());
-        assert!(failures(&panicked)[CASES[0].0].contains("panic"), "{panicked}");
+        assert!(failures(&panicked)[cases()[0].0].contains("panic"), "{panicked}");
     }
 }

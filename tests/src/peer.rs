@@ -74,11 +74,13 @@ impl Mosquitto {
         self.address
     }
 
-    /// Starts it. With `certificates`, a folder with `ca.pem`, `broker.pem` and `broker.key`, every client must show a
-    /// certificate.
-    pub fn start(&mut self, certificates: Option<&Path>) {
-        let port = self.address.port();
-        let mut child = start_broker(&self.program, self.folder.path(), port, certificates);
+    /// Starts it with the certificates in a folder that `fleet broker certificate` made.
+    pub fn start(&mut self, folder: &Path, access: Access) {
+        let lines = match access {
+            Access::AsGenerated => generated(folder, self.address.port()),
+            Access::EverybodyEverything => open_to_all(folder, self.address.port()),
+        };
+        let mut child = start_broker(&self.program, self.folder.path(), lines);
         wait_for_listener(self.address, &mut child);
         self.child = Some(child);
     }
@@ -111,15 +113,33 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("a bound listener has an address").port()
 }
 
-fn start_broker(program: &Path, folder: &Path, port: u16, certificates: Option<&Path>) -> Child {
-    let mut lines =
-        format!("listener {port} 127.0.0.1\npersistence false\nallow_anonymous true\nmax_packet_size 65536\n");
-    if let Some(certificates) = certificates {
-        for (key, file) in [("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key")] {
-            lines.push_str(&format!("{key} {}\n", certificates.join(file).display()));
-        }
-        lines.push_str("require_certificate true\nuse_identity_as_username true\n");
-    }
+/// Who may use which topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The configuration and the access rules that `fleet` wrote; only the port is another.
+    AsGenerated,
+    /// Every client with a certificate may do everything, as on a broker that was taken over.
+    EverybodyEverything,
+}
+
+fn generated(folder: &Path, port: u16) -> String {
+    let text = std::fs::read_to_string(folder.join("mosquitto.conf")).expect("a generated configuration");
+    assert!(text.contains("listener 8883\n"), "no listener in {text}");
+    text.replace("listener 8883\n", &format!("listener {port} 127.0.0.1\n"))
+}
+
+fn open_to_all(folder: &Path, port: u16) -> String {
+    let file = |name: &str| folder.join(name).display().to_string();
+    format!(
+        "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
+         use_identity_as_username true\nallow_anonymous true\n",
+        file("ca.pem"),
+        file("broker.pem"),
+        file("broker.key")
+    )
+}
+
+fn start_broker(program: &Path, folder: &Path, mut lines: String) -> Child {
     // Started as root, mosquitto would become a user that cannot read the key.
     if rustix::process::geteuid().is_root() {
         lines.push_str("user root\n");

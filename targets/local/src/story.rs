@@ -122,7 +122,8 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    fn entry(&self) -> Result<Entry> {
+    /// A way to the broker for somebody with the first device's enrolment.
+    pub fn entry(&self) -> Result<Entry> {
         let name = self.stage.devices[0].name;
         Entry::steal(&self.stage.layout.root().join("agents").join(format!("{name}.enrolment.json")))
     }

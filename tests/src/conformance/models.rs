@@ -55,9 +55,8 @@ pub fn test_models() -> Models {
 
 /// x, state_in -> y = state_out = x + state_in, over three steps.
 fn state_case(bytes: Vec<u8>) -> StateCase {
-    let step = |x: [f32; 2], y: [f32; 2]| {
-        (vec![named("x", floats(&[1, 2], &x))], vec![named("y", floats(&[1, 2], &y))])
-    };
+    let step =
+        |x: [f32; 2], y: [f32; 2]| (vec![named("x", floats(&[1, 2], &x))], vec![named("y", floats(&[1, 2], &y))]);
     StateCase {
         bytes,
         links: vec![StateLink { input: "state_in".into(), output: "state_out".into() }],

@@ -225,6 +225,7 @@ fn bad_files_have_their_exit_codes() {
 
 /// Runs the program and returns its exit code and the most memory that it held, in bytes.
 fn peak_bytes(args: &[&str]) -> (i32, u64) {
+    #[allow(clippy::zombie_processes)] // wait4 below waits for it.
     let child = command().args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     let pid = i32::try_from(child.id()).expect("a process id");
     let mut status = 0;
