@@ -187,7 +187,7 @@ impl Link {
         let filter = filter.into();
         check_topic(&filter, true)?;
         let (sender, receiver) = mpsc::channel(capacity.max(1));
-        let route = self.inner.shared.add_route(filter, sender, false);
+        let route = self.inner.shared.routes.add(filter, sender, false);
         Ok(Diverted { receiver, route, shared: self.inner.shared.clone() })
     }
 
@@ -195,7 +195,7 @@ impl Link {
     pub(crate) fn listen(&self, filter: String, capacity: usize) -> Result<Diverted, LinkError> {
         check_topic(&filter, true)?;
         let (sender, receiver) = mpsc::channel(capacity.max(1));
-        let route = self.inner.shared.add_route(filter, sender, true);
+        let route = self.inner.shared.routes.add(filter, sender, true);
         Ok(Diverted { receiver, route, shared: self.inner.shared.clone() })
     }
 
@@ -269,7 +269,7 @@ impl Diverted {
 
 impl Drop for Diverted {
     fn drop(&mut self) {
-        self.shared.remove_route(self.route);
+        self.shared.routes.remove(self.route);
     }
 }
 

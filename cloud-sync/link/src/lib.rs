@@ -15,15 +15,13 @@ mod folder;
 mod handle;
 pub mod memory;
 mod mqtt;
-mod mqtt_error;
 mod outbox;
 mod retained;
+mod routes;
 mod server;
 mod settings;
 mod shared;
-mod tls;
 mod topic_match;
-mod window;
 
 pub use backoff::{Backoff, BackoffSettings};
 pub use carrier::{FetchError, FetchReport, NotFetched, ObjectCarrier, Take, Verdict};

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::error::LinkError;
 use crate::handle::{LinkEvent, LinkStatistics, Message};
 use crate::outbox::{Outbox, OutboxLimits, Outgoing};
-use crate::topic_match::matches_filter;
+use crate::routes::{Routed, Routes};
 
 /// Where the connection is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,15 +40,6 @@ pub(crate) enum Next {
     Send(Outgoing),
     /// Say goodbye and end.
     Close,
-}
-
-#[derive(Debug)]
-struct Route {
-    id: u64,
-    filter: String,
-    sender: mpsc::Sender<Message>,
-    /// Whether the events get the message, too.
-    copies: bool,
 }
 
 /// Messages and controls that wait, and the subscriptions that every connect repeats.
@@ -84,8 +75,7 @@ pub(crate) struct Shared {
     room: Notify,
     state: watch::Sender<LinkState>,
     quota_errors: watch::Sender<u64>,
-    routes: Mutex<Vec<Route>>,
-    next_route: AtomicU64,
+    pub(crate) routes: Routes,
     counters: Counters,
     events: mpsc::Sender<LinkEvent>,
 }
@@ -105,8 +95,7 @@ impl Shared {
             room: Notify::new(),
             state: watch::Sender::new(LinkState::Down(None)),
             quota_errors: watch::Sender::new(0),
-            routes: Mutex::new(Vec::new()),
-            next_route: AtomicU64::new(0),
+            routes: Routes::default(),
             counters: Counters::default(),
             events,
         })
@@ -115,10 +104,6 @@ impl Shared {
     fn queues(&self) -> MutexGuard<'_, Queues> {
         // No code panics while it holds the lock; if one did, the queues would still be whole.
         self.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn routes(&self) -> MutexGuard<'_, Vec<Route>> {
-        self.routes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     // The handles' side.
@@ -169,16 +154,6 @@ impl Shared {
 
     pub(crate) fn is_subscribed(&self, filter: &str) -> bool {
         self.queues().filters.contains(filter)
-    }
-
-    pub(crate) fn add_route(&self, filter: String, sender: mpsc::Sender<Message>, copies: bool) -> u64 {
-        let id = self.next_route.fetch_add(1, Ordering::Relaxed);
-        self.routes().push(Route { id, filter, sender, copies });
-        id
-    }
-
-    pub(crate) fn remove_route(&self, id: u64) {
-        self.routes().retain(|route| route.id != id);
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<LinkState> {
@@ -330,7 +305,7 @@ impl Shared {
         self.state.send_replace(LinkState::Closed);
         self.room.notify_waiters();
         // Receivers of diverted messages see the end.
-        self.routes().clear();
+        self.routes.clear();
     }
 
     /// A message or control that the connection took is done with.
@@ -361,16 +336,8 @@ impl Shared {
     /// it; full events wait, which slows the broker down through TCP.
     pub(crate) async fn deliver(&self, message: Message) {
         self.counters.received.fetch_add(1, Ordering::Relaxed);
-        let mut for_events = true;
-        {
-            let routes = self.routes();
-            for route in routes.iter().filter(|route| matches_filter(&route.filter, &message.topic)) {
-                for_events &= route.copies;
-                if route.sender.try_send(message.clone()).is_err() {
-                    self.counters.overrun.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
+        let Routed { for_events, overrun } = self.routes.route(&message);
+        self.counters.overrun.fetch_add(overrun, Ordering::Relaxed);
         if for_events {
             self.event(LinkEvent::Message(message)).await;
         }

@@ -217,8 +217,10 @@ fn mqtt_settings(device: &Device, enrolment: Enrolment, ears: &hear::Ears, boot:
     let time_seen = ears.time_seen.clone();
     let enrolled = enrolment.time;
     // The highest time that is known to have been: a device whose clock stands at 1970 can check certificates.
-    let clock =
-        move || time_seen.load(std::sync::atomic::Ordering::Relaxed).max(enrolled).max(crate::clock::plausible_unix());
+    let clock = move || {
+        let seen = time_seen.load(std::sync::atomic::Ordering::Relaxed);
+        crate::clock::certificates_unix(crate::clock::system_unix(), enrolled, seen)
+    };
     let mut settings = MqttSettings::new(url, enrolment.device.as_str(), Arc::new(clock), device.salt());
     settings.ca_pem = enrolment.ca_pem;
     settings.certificate_pem = enrolment.certificate_pem;

@@ -52,7 +52,7 @@ fn end_of_connection(error: &ConnectionError) -> String {
         })) => {
             format!("a packet of {pkt_size} bytes, at most {max} are taken")
         }
-        error => error.to_string(),
+        error => io_cause(error).map_or_else(|| error.to_string(), ToString::to_string),
     }
 }
 
