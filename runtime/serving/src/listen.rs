@@ -30,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SOCKET_MODE: u32 = 0o660;
 /// Told to a client that finds every connection taken.
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-    content-type: application/json\r\ncontent-length: 50\r\n\r\n{\"error\":\"too many connections\",\"code\":\"busy\"}    ";
+    content-type: application/json\r\ncontent-length: 46\r\n\r\n{\"error\":\"too many connections\",\"code\":\"busy\"}";
 
 /// An API that listens.
 #[derive(Debug)]

@@ -28,7 +28,10 @@ pub fn run_as_program(arguments: &[OsString]) -> Option<ExitCode> {
     }
     let own: Vec<OsString> = arguments[2..].to_vec();
     match own.first().and_then(|name| name.to_str()) {
-        Some("distill") => Some(distill_pipeline::main_from(own)),
+        Some("distill") => {
+            distill_pipeline::tune_allocator();
+            Some(distill_pipeline::main_from(own))
+        }
         Some("fleet") => Some(cloud_sync_fleet::main_from(own)),
         Some("edge-agent") => Some(cloud_sync_agent::main_from(own)),
         _ => None,

@@ -93,7 +93,9 @@ impl<'a> Story<'a> {
         let folder = self.stage.layout.run(run);
         let recipe = self.stage.layout.recipe();
         let key = format!("artifact.sign_key={}", path_text(&self.stage.layout.fleet().join("keys/release.key"))?);
-        let mut arguments = vec!["run", path_text(&recipe)?, "--out", path_text(&folder)?, "--set", &key];
+        let cache = self.stage.layout.root().join("cache");
+        let mut arguments = vec!["run", path_text(&recipe)?, "--out", path_text(&folder)?];
+        arguments.extend(["--cache", path_text(&cache)?, "--set", &key]);
         arguments.extend(overrides.iter().flat_map(|setting| ["--set", setting]));
         self.stage.programs.json_with_progress("distill", arguments)?;
         let metrics = runtime_disk::read_bounded(&folder.join("metrics.json"), METRICS_BYTES_MAX)?;

@@ -3,7 +3,7 @@
 //! Weights are widened to `i16` and laid in panels of 32 columns, two of the depth beside each other, which LLVM
 //! turns into `pmaddwd` on any x86-64 (19 billion products a second where the obvious loop over columns reaches 5;
 //! panels of 8 or 16 columns are unrolled before the vectorizer sees them, and are slow). Columns that fill no
-//! panel are plain dot products.
+//! panel are dot products, four at a time (16 billion).
 
 use crate::dense::DenseForm;
 use crate::scratch::room;
@@ -11,6 +11,8 @@ use crate::{DenseWeights, KernelError, Output, PackedDense, Scratch};
 
 /// Columns of one panel.
 const PANEL: usize = 32;
+/// Columns of the rest that share one pass over a row.
+const TOGETHER: usize = 4;
 /// Bytes of widened input worked on at once, so that it stays in the first-level cache with one panel.
 const BLOCK_BYTES: usize = 16 << 10;
 
@@ -24,7 +26,7 @@ pub(super) fn pack(weights: &DenseWeights<'_>) -> Result<PackedDense, KernelErro
     let padded = padded(depth);
     let whole = columns / PANEL * PANEL;
     let mut panels = vec![0; whole * padded];
-    let mut rest = vec![0; (columns - whole) * padded];
+    let mut rest = vec![0; (columns - whole).next_multiple_of(TOGETHER) * padded];
     for column in 0..columns {
         for k in 0..depth {
             let weight = i16::from(weights.weights[column * depth + k]);
@@ -94,15 +96,37 @@ fn panel_sums(starts: &[i32], weights: &[i16], x: &[i16]) -> [i32; PANEL] {
 
 fn rest_columns(packed: &PackedDense, rest: &[i16], wide: &[i16], first_row: usize, output: &mut Output<'_>) {
     let padded = padded(packed.depth);
-    let first = packed.columns - rest.len() / padded;
+    let first = packed.columns / PANEL * PANEL;
+    let starts = &packed.starts[first..];
+    if starts.is_empty() {
+        return;
+    }
     for (row, x) in wide.chunks_exact(padded).enumerate() {
         let mut sums = [0; PANEL];
-        let columns = rest.chunks_exact(padded).zip(&packed.starts[first..]);
-        for (place, (weights, &start)) in sums.iter_mut().zip(columns) {
-            let products = x.iter().zip(weights).map(|(&x, &weight)| i32::from(x).wrapping_mul(i32::from(weight)));
-            *place = products.fold(start, i32::wrapping_add);
+        sums[..starts.len()].copy_from_slice(starts);
+        for (sums, weights) in sums.chunks_exact_mut(TOGETHER).zip(rest.chunks_exact(TOGETHER * padded)) {
+            add_products(sums, weights, x);
         }
-        output.write(first_row + row, first, packed.columns, &sums[..packed.columns - first]);
+        output.write(first_row + row, first, packed.columns, &sums[..starts.len()]);
+    }
+}
+
+/// Adds the dot products of `x` with four rows of weights.
+#[inline(always)]
+fn add_products(sums: &mut [i32], weights: &[i16], x: &[i16]) {
+    let (a, rest) = weights.split_at(x.len());
+    let (b, rest) = rest.split_at(x.len());
+    let (c, d) = rest.split_at(x.len());
+    let mut dots = [0i32; TOGETHER];
+    for ((((&x, &a), &b), &c), &d) in x.iter().zip(a).zip(b).zip(c).zip(d) {
+        let x = i32::from(x);
+        dots[0] = dots[0].wrapping_add(x.wrapping_mul(i32::from(a)));
+        dots[1] = dots[1].wrapping_add(x.wrapping_mul(i32::from(b)));
+        dots[2] = dots[2].wrapping_add(x.wrapping_mul(i32::from(c)));
+        dots[3] = dots[3].wrapping_add(x.wrapping_mul(i32::from(d)));
+    }
+    for (sum, dot) in sums.iter_mut().zip(dots) {
+        *sum = sum.wrapping_add(dot);
     }
 }
 

@@ -4,21 +4,21 @@
 //! `binary_data_size`, little-endian and row-major, in the order of the JSON. Zero means that the whole body is the
 //! only input of the model and that all outputs are wanted raw.
 
+mod json;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use runtime_inference::ModelMetadata;
-use runtime_tensor::{Dimension, ElementType, NamedTensor, TENSOR_RANK_MAX, Tensor, TensorSpec};
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use runtime_tensor::{Dimension, ElementType, NamedTensor, Tensor, TensorSpec};
 
 use crate::error::ApiError;
-use crate::limits::{ID_BYTES_MAX, TENSORS_MAX};
+use crate::limits::ID_BYTES_MAX;
 use crate::tensor_json;
+
+use json::{InferJson, InputJson, OutputJson};
 
 /// Name of the header that separates JSON from raw tensors.
 pub(crate) const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
@@ -36,115 +36,6 @@ pub(crate) struct Asked {
     pub(crate) timeout: Option<Duration>,
     /// Rung 1 or an error.
     pub(crate) strict: bool,
-}
-
-#[derive(Deserialize)]
-struct InferJson<'a> {
-    #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
-    #[serde(default)]
-    parameters: Option<RequestParameters>,
-    #[serde(borrow)]
-    inputs: Bounded<InputJson<'a>>,
-    #[serde(borrow, default)]
-    outputs: Option<Bounded<OutputJson<'a>>>,
-}
-
-#[derive(Default, Deserialize)]
-struct RequestParameters {
-    #[serde(default)]
-    binary_data_output: Option<bool>,
-    #[serde(default)]
-    timeout: Option<u64>,
-    #[serde(default)]
-    strict: Option<bool>,
-    #[serde(default)]
-    sequence_id: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct InputJson<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    shape: Shape,
-    #[serde(borrow)]
-    datatype: Cow<'a, str>,
-    #[serde(default)]
-    parameters: Option<InputParameters>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-struct InputParameters {
-    #[serde(default)]
-    binary_data_size: Option<u64>,
-    #[serde(default)]
-    shared_memory_region: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct OutputJson<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(default)]
-    parameters: Option<OutputParameters>,
-}
-
-#[derive(Default, Deserialize)]
-struct OutputParameters {
-    #[serde(default)]
-    binary_data: Option<bool>,
-    #[serde(default)]
-    classification: Option<u64>,
-    #[serde(default)]
-    shared_memory_region: Option<IgnoredAny>,
-}
-
-/// A list that ends with an error before it takes much more memory than its text.
-struct Bounded<T>(Vec<T>);
-
-/// A shape that ends with an error at the largest number of axes.
-struct Shape(Vec<u64>);
-
-fn read_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-    items_max: usize,
-) -> Result<Vec<T>, D::Error> {
-    struct List<T>(usize, std::marker::PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(formatter, "a list of at most {} items", self.0)
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-            let mut items = Vec::new();
-            while let Some(item) = list.next_element()? {
-                if items.len() == self.0 {
-                    return Err(serde::de::Error::invalid_length(items.len() + 1, &self));
-                }
-                items.push(item);
-            }
-            Ok(items)
-        }
-    }
-
-    deserializer.deserialize_seq(List(items_max, std::marker::PhantomData))
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_list(deserializer, TENSORS_MAX).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_list(deserializer, TENSOR_RANK_MAX).map(Self)
-    }
 }
 
 /// The length of the JSON part, when the request has raw tensors.
