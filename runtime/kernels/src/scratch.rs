@@ -10,7 +10,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Empty; [`Convolution::reserve`](crate::Convolution::reserve) and the like make room before the first run.
+    /// Empty; each layer makes room in it before the first run.
     pub fn new() -> Self {
         Self::default()
     }

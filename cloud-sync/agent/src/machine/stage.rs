@@ -148,7 +148,7 @@ const IN_PROGRESS: [Stage; 6] = [
 
 /// The table: in stage `.0`, signal `.1` leads to stage `.2`. What is not here does not happen.
 ///
-/// Signals that mean the same in every stage stand in [`FROM_ANYWHERE`].
+/// Signals that mean the same in every stage stand in `FROM_ANYWHERE`.
 pub const TRANSITIONS: &[(Stage, Signal, Stage)] = &[
     // A new attempt begins from rest only: one job at a time.
     (Stage::Idle, Signal::Named, Stage::DeploymentAccepted),
