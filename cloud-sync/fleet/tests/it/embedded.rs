@@ -162,8 +162,8 @@ async fn retained_messages_and_wills_reach_devices() {
     controller.subscribe(status.to_string()).expect("subscribed");
     controller.flush(PATIENCE).await.expect("sent");
 
-    // rumqttd loses about one will in eight when a connection ends abruptly; devices are also marked by how long they
-    // have been silent, so a will is a hint there. That all of several are lost would be a defect of ours.
+    // rumqttd loses about one will in eight when a connection ends abruptly, so there `online` is a hint. That all of
+    // several are lost would be a defect of ours.
     for attempt in 1..=WILL_ATTEMPTS {
         let mut settings = broker.settings("camera-1", Some(broker.identity("camera-1")));
         settings.will = Some(Will { topic: status.to_string(), payload: Bytes::from_static(b"gone") });
