@@ -46,7 +46,7 @@ const OWNERS: [(&str, &[&str]); 12] = [
     ("zstd", &["runtime-artifact"]),
     ("onnx-protobuf", &["runtime-graph"]),
     ("tokio", &["cloud-sync-link", "runtime-serving", "cloud-sync-agent", "cloud-sync-fleet", "distill-pipeline"]),
-    ("axum", &["runtime-serving"]),
+    ("hyper", &["runtime-serving"]),
     ("object_store", &["cloud-sync-fleet"]),
 ];
 
