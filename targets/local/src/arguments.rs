@@ -8,7 +8,7 @@ use clap::Parser;
 use runtime_console::{Console, ExitCode, Failure};
 
 use crate::layout::Layout;
-use crate::programs::{Programs, run_as_program};
+use crate::programs::{Programs, RUN_PROGRAM, run_as_program};
 use crate::stage::{Broker, MODEL, Stage};
 use crate::story::Story;
 
@@ -100,19 +100,21 @@ fn how_to_talk(stage: &Stage, programs: &Programs) -> String {
     let address = stage.address(0).map(|address| address.to_string()).unwrap_or_default();
     let folder = stage.devices[0].folder.display();
     let zeros = vec!["0"; 64].join(",");
+    // This executable is all three programs, so nothing has to be built to go on.
+    let program = |name: &str| format!("{} {RUN_PROGRAM} {name}", programs.executable().display());
+    let (agent, fleet) = (program("edge-agent"), program("fleet"));
     format!(
         "\nEverything is still running.\n\n\
          Ask a device:\n  curl -s http://{address}/v2/models/{MODEL}\n  \
-         curl -s http://{address}/v2/models/{MODEL}/infer -d '{{\"inputs\":[{{\"name\":\"{input}\",\
+         curl -s http://{address}/v2/models/{MODEL}/infer -d '{{\"inputs\":[{{\"name\":\"input\",\
          \"shape\":[1,1,8,8],\"datatype\":\"FP32\",\"data\":[{zeros}]}}]}}'\n\n\
          The artifact:   {root}/run/digits.cask\n\
          Its root:       {root}/fleet/trust/root.json\n\
-         Check it:       cargo run --release -p cloud-sync-agent -- verify {root}/run/digits.cask --root {root}/fleet/trust/root.json\n\
-         A device:       cargo run --release -p cloud-sync-agent -- --dir {folder} status\n\
-         The fleet:      CASK_PASSPHRASE={passphrase} cargo run --release -p cloud-sync-fleet -- --dir {root}/fleet device list\n\n\
+         Check it:       {agent} verify {root}/run/digits.cask --root {root}/fleet/trust/root.json\n\
+         A device:       {agent} --dir {folder} status\n\
+         The fleet:      CASK_PASSPHRASE={passphrase} {fleet} --dir {root}/fleet device list\n\n\
          Stop it:        pkill -f {marker}",
-        input = "input",
         passphrase = programs.passphrase(),
-        marker = crate::programs::RUN_PROGRAM,
+        marker = RUN_PROGRAM,
     )
 }

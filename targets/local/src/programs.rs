@@ -63,6 +63,11 @@ impl Programs {
         command
     }
 
+    /// The executable that carries the programs.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
     /// The passphrase of the key files.
     pub fn passphrase(&self) -> &str {
         &self.passphrase

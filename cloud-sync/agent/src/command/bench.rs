@@ -19,10 +19,8 @@ const CASK_MAGIC: &[u8] = b"\x89CASK";
 /// Measure a model on this device: a plain ONNX file or a sealed one
 ///
 /// Runs seeded random inputs. The digest over all outputs is the same wherever the model's answers are the same.
-///
-/// Example: edge-agent bench student.int8.onnx --iterations 200 --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent bench student.int8.onnx --iterations 200 --json")]
 pub(super) struct Args {
     /// The model
     #[arg(value_name = "MODEL.onnx|FILE.cask")]

@@ -5,10 +5,8 @@ use runtime_console::{ExitCode, Failure, Shell};
 use super::{Cli, Context};
 
 /// Print a shell's completion script
-///
-/// Example: edge-agent completions bash > /etc/bash_completion.d/edge-agent
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent completions bash > /etc/bash_completion.d/edge-agent")]
 pub(super) struct Args {
     /// Which shell
     shell: Shell,

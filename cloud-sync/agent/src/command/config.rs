@@ -9,10 +9,8 @@ use crate::config::{KEYS, document};
 /// Print every configuration key, as a commented agent.toml
 ///
 /// Each key can also be given as an environment variable and, where a command uses it, as a flag.
-///
-/// Example: edge-agent config > agent/agent.toml
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent config > agent/agent.toml")]
 pub(super) struct Args {}
 
 #[derive(Serialize)]

@@ -20,10 +20,8 @@ const FREE_BYTES_MIN: u64 = 256 << 20;
 ///
 /// CPU, memory, engines, disk, clock, enrolment, store, connection, and where each configuration value comes from.
 /// Each problem says what to do. Ends with 2 when something is wrong.
-///
-/// Example: edge-agent doctor --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent doctor --json")]
 pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
@@ -201,7 +199,11 @@ fn store(context: &Context) -> Finding {
                 let next = "move the folder aside and enroll again";
                 return problem("store", format!("failed to {error}"), next);
             }
-            ok("store", format!("whole, with {} models", state.models.len()))
+            let models = match state.models.len() {
+                1 => "1 model".to_owned(),
+                count => format!("{count} models"),
+            };
+            ok("store", format!("whole, with {models}"))
         }
         Err(StoreError::InUse { pid, .. }) => {
             let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));

@@ -19,10 +19,8 @@ use crate::outcome::{failed, failed_as};
 /// FILE comes from `fleet device enroll NAME --out FILE` on the operator's machine, by a way that you trust: it holds
 /// the device's private key, and the root key that everything is checked by from now on. Enrolling again with a newer
 /// file of the same fleet renews broker and certificate; the root stays.
-///
-/// Example: edge-agent --dir /var/lib/edge-agent enroll camera-7.json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent --dir /var/lib/edge-agent enroll camera-7.json")]
 pub(super) struct Args {
     /// The enrolment file
     #[arg(value_name = "FILE")]

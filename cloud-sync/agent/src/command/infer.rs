@@ -20,10 +20,8 @@ const SHOWN_MAX: usize = 16;
 ///
 /// A picture (PNG, JPEG, BMP, PNM) becomes the model's input as its contract says; arrays must be what the model
 /// takes. Through the running agent when there is one.
-///
-/// Example: edge-agent infer three.png --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent infer three.png --json")]
 pub(super) struct Args {
     /// The input; what it is, its first bytes say
     #[arg(value_name = "FILE")]

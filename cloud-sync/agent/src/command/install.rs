@@ -17,10 +17,8 @@ use crate::outcome::{failed_as, install_reply};
 /// The same checks as over the network, less those that only a fleet can make: release's signature, the floor and the
 /// deny-list as last seen (newer metadata lying beside the file is used), every digest, and the proof on this device.
 /// It holds against every deployment seen so far. Through the running agent when there is one.
-///
-/// Example: edge-agent install /media/usb/digits.cask
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent install /media/usb/digits.cask")]
 pub(super) struct Args {
     /// The sealed file
     #[arg(value_name = "FILE.cask")]

@@ -11,10 +11,8 @@ use crate::outcome::install_reply;
 ///
 /// The version that was active before answers again, and stays until a deployment with a higher sequence than the
 /// last one seen. Rolling back twice returns to where it was.
-///
-/// Example: edge-agent rollback --model digits
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent rollback --model digits")]
 pub(super) struct Args {
     /// The model; may be left out where one is installed
     #[arg(long, value_name = "NAME")]

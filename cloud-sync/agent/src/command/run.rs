@@ -14,10 +14,8 @@ use crate::outcome::failed;
 /// Serves the active model at once, with or without a network, then connects to the fleet's broker and follows its
 /// deployments. Stops on SIGTERM or SIGINT. When it listens, agent.json in the folder says where, and "ready" is
 /// printed on standard error.
-///
-/// Example: edge-agent --dir /var/lib/edge-agent run --http-listen 127.0.0.1:8000
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent --dir /var/lib/edge-agent run --http-listen 127.0.0.1:8000")]
 pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,

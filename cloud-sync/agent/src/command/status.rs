@@ -12,10 +12,8 @@ use crate::status::Status;
 /// Show what runs, what is installed, what was refused and why
 ///
 /// Asks the agent that runs in the folder; without one it reads the folder.
-///
-/// Example: edge-agent status --json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent status --json")]
 pub(super) struct Args {}
 
 pub(super) fn run(context: &Context, _args: &Args) -> Result<ExitCode, Failure> {

@@ -15,10 +15,8 @@ use crate::device::DeviceError;
 ///
 /// Against the root that this folder trusts, or the one named. Says nothing about whether the artifact is current:
 /// that is known where it is installed. Takes a few MiB of memory, whatever the file claims.
-///
-/// Example: edge-agent verify digits.cask --root root.json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  edge-agent verify digits.cask --root root.json")]
 pub(super) struct Args {
     /// The sealed file
     #[arg(value_name = "FILE.cask")]

@@ -67,7 +67,7 @@ fn every_command_has_help_with_an_example() {
         "completions",
     ] {
         let text = help(&[command, "--help"]);
-        assert!(text.contains("Example: edge-agent"), "{command} shows no example:\n{text}");
+        assert!(text.contains("Example:\n  edge-agent"), "{command} shows no example:\n{text}");
         assert!(text.contains(command), "{command}");
     }
     insta::assert_snapshot!(help(&["rollback", "-h"]), @"
@@ -85,6 +85,9 @@ fn every_command_has_help_with_an_example() {
           --json        Print one JSON object on standard output instead of text
       -q, --quiet       Print only the result and errors
       -v, --verbose...  Log more on standard error (-v: info, -vv: debug, -vvv: trace)
+
+    Example:
+      edge-agent rollback --model digits
     ");
 }
 
