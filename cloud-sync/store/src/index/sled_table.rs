@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use runtime_trust::{DIGEST_BYTES, Digest};
 
@@ -17,6 +18,10 @@ use super::{Broken, Place, Table};
 
 /// sled's page cache. Its default is 1 GiB.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long a database that was just closed is waited for.
+const CLOSING_MAX: Duration = Duration::from_secs(3);
+const CLOSING_POLL: Duration = Duration::from_millis(5);
 
 const CHECKSUM_BYTES: usize = 8;
 const CHUNK: u8 = b'c';
@@ -44,7 +49,7 @@ impl SledTable {
             .cache_capacity(CACHE_BYTES)
             // No thread that wakes an idle device; every change is flushed where it is made.
             .flush_every_ms(None);
-        guarded(|| config.open()).map(|database| Self { database: Some(database) })
+        guarded(|| open_after_close(&config)).map(|database| Self { database: Some(database) })
     }
 
     fn database(&self) -> &sled::Db {
@@ -55,6 +60,24 @@ impl SledTable {
         guarded(|| self.database().apply_batch(batch))?;
         guarded(|| self.database().flush()).map(|_| ())
     }
+}
+
+/// sled's own threads may hold a database for a moment after it was closed. Nobody else opens it: the store has a lock.
+fn open_after_close(config: &sled::Config) -> sled::Result<sled::Db> {
+    let start = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if is_locked(&error) && start.elapsed() < CLOSING_MAX => {
+                std::thread::sleep(CLOSING_POLL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled wraps the error of the system call in one of kind `Other`, as text.
+fn is_locked(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
 }
 
 /// Damage shows as an error or as a panic inside sled; neither may go further.
@@ -163,6 +186,19 @@ mod tests {
     fn chunks(slot: &Digest, count: u64) -> Vec<(Digest, Place)> {
         let place = |offset| Place { slot: *slot, file: Digest::of(b"file"), offset };
         (0..count).map(|number| (Digest::of(&number.to_le_bytes()), place(number * 100))).collect()
+    }
+
+    #[test]
+    fn a_database_that_is_just_being_closed_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = SledTable::open(folder.path()).unwrap();
+        let closing = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(first);
+        });
+        let second = SledTable::open(folder.path());
+        closing.join().unwrap();
+        second.unwrap();
     }
 
     #[test]
