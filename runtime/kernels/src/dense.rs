@@ -1,7 +1,9 @@
 //! Rows times a matrix of weights: what linear layers and convolutions come down to.
 
 use crate::error::{expect_length, expect_zero_point};
-use crate::{KernelError, Requantization};
+use crate::rows::Rows;
+use crate::scratch::room;
+use crate::{KernelError, Requantization, Scratch, Table};
 
 /// Products that one sum may have: 65,793 * 255 * 128 is the first that an `i32` might not hold.
 pub const DEPTH_MAX: usize = (i32::MAX as usize) / (255 * 128);
@@ -13,6 +15,8 @@ pub struct DenseWeights<'a> {
     pub weights: &'a [i8],
     /// Products in one sum.
     pub depth: usize,
+    /// Products whose inputs lie beside each other; the depth is a multiple of it. The depth itself in a linear layer.
+    pub piece: usize,
     /// Outputs of one row.
     pub columns: usize,
     /// One a column, in units of x_scale * w_scale; empty means zeros.
@@ -27,11 +31,25 @@ impl DenseWeights<'_> {
             return Err(KernelError::Depth { found: self.depth, max: DEPTH_MAX });
         }
         expect_length("the number of weights", self.weights.len(), self.depth.saturating_mul(self.columns))?;
+        expect_length("the depth", self.depth, self.pieces() * self.piece)?;
         if !self.bias.is_empty() {
             expect_length("the length of the bias", self.bias.len(), self.columns)?;
         }
         expect_zero_point(self.zero_point)?;
         Ok(())
+    }
+
+    pub(crate) fn pieces(&self) -> usize {
+        self.depth / self.piece.max(1)
+    }
+
+    /// Whether no pair of neighbouring products in a piece can exceed 16 bits.
+    pub(crate) fn is_pair_safe(&self) -> bool {
+        let safe = |pair: &[i8]| {
+            let part = |sign: i32| pair.iter().map(|&weight| (sign * i32::from(weight)).max(0)).sum::<i32>();
+            part(1) <= 128 && part(-1) <= 128
+        };
+        self.weights.chunks(self.piece.max(1)).all(|piece| piece.chunks(2).all(safe))
     }
 
     /// What each column's accumulator starts from: bias - zero point * sum of weights, so that the sum of
@@ -49,10 +67,11 @@ impl DenseWeights<'_> {
 
 /// Weights in the order in which the kernel of one instruction set reads them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PackedDense {
+pub(crate) struct PackedDense {
     pub(crate) depth: usize,
+    pub(crate) piece: usize,
     pub(crate) columns: usize,
-    /// What each column's accumulator starts from.
+    /// What each column's accumulator starts from; may be padded.
     pub(crate) starts: Vec<i32>,
     pub(crate) form: DenseForm,
 }
@@ -62,25 +81,85 @@ pub struct PackedDense {
 pub(crate) enum DenseForm {
     /// [`scalar`](crate::scalar).
     Pairs { panels: Vec<i16>, rest: Vec<i16> },
+    /// [`tiles`](crate::tiles): groups of `group` weights, for activations that are widened or not.
+    Tiles { weights: Vec<i8>, group: usize, wide: bool },
 }
 
 impl PackedDense {
+    /// Bytes of one piece that the kernel may read: what is over multiplies zeros.
+    pub(crate) fn piece_read(&self) -> usize {
+        match &self.form {
+            DenseForm::Pairs { .. } => self.piece,
+            DenseForm::Tiles { group, .. } => self.piece.next_multiple_of(*group),
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        let weights = match &self.form {
+            DenseForm::Pairs { panels, rest } => (panels.len() + rest.len()) * 2,
+            DenseForm::Tiles { weights, .. } => weights.len(),
+        };
+        weights + self.starts.len() * 4
+    }
+}
+
+/// Bytes of rows that one pass over the weights takes: they stay in the second-level cache.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// A linear layer that is ready to run: rows times weights.
+#[derive(Debug)]
+pub struct Linear {
+    packed: PackedDense,
+    table: &'static Table,
+}
+
+impl Linear {
+    /// Packs a linear layer for the instruction set of `table`.
+    pub fn new(table: &'static Table, weights: &DenseWeights<'_>) -> Result<Self, KernelError> {
+        expect_length("the length of a piece", weights.piece, weights.depth)?;
+        Ok(Self { packed: (table.dense.pack)(weights)?, table })
+    }
+
     /// Products in one sum.
     pub fn depth(&self) -> usize {
-        self.depth
+        self.packed.depth
     }
 
     /// Outputs of one row.
     pub fn columns(&self) -> usize {
-        self.columns
+        self.packed.columns
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let weights = match &self.form {
-            DenseForm::Pairs { panels, rest } => (panels.len() + rest.len()) * 2,
-        };
-        weights + self.starts.len() * 4
+        self.packed.bytes()
+    }
+
+    /// Multiplies the `rows` rows of `input`, which lie without gaps.
+    pub fn run(&self, input: &[u8], rows: usize, scratch: &mut Scratch, mut output: Output<'_>) {
+        let depth = self.packed.depth;
+        let block = (BLOCK_BYTES / depth.max(1)).max(16);
+        for first in (0..rows).step_by(block) {
+            let count = block.min(rows - first);
+            let output = output.from_row(first, self.packed.columns);
+            let here = &input[first * depth..];
+            let reach = count.saturating_sub(1) * depth + self.packed.piece_read();
+            if reach <= here.len() {
+                self.multiply(here, count, scratch, output);
+                continue;
+            }
+            // The last row's last group reaches over the end.
+            let mut patches = std::mem::take(&mut scratch.patches);
+            let padded = room(&mut patches, reach);
+            padded[..count * depth].copy_from_slice(&here[..count * depth]);
+            self.multiply(padded, count, scratch, output);
+            scratch.patches = patches;
+        }
+    }
+
+    fn multiply(&self, input: &[u8], rows: usize, scratch: &mut Scratch, output: Output<'_>) {
+        (self.table.dense.run)(&self.packed, &Rows::plain(input, rows, self.packed.depth), scratch, output);
     }
 }
 
@@ -106,6 +185,16 @@ pub enum Output<'a> {
 }
 
 impl Output<'_> {
+    /// The same from row `row` on; rows have `columns` columns.
+    pub(crate) fn from_row(&mut self, row: usize, columns: usize) -> Output<'_> {
+        match self {
+            Self::Bytes { data, stride, requantization } => {
+                Output::Bytes { data: &mut data[row * *stride..], stride: *stride, requantization }
+            }
+            Self::Floats { data, multipliers } => Output::Floats { data: &mut data[row * columns..], multipliers },
+        }
+    }
+
     /// Writes the accumulators of `row` from column `first` on.
     #[inline(always)]
     pub(crate) fn write(&mut self, row: usize, first: usize, columns: usize, accumulators: &[i32]) {
@@ -122,5 +211,105 @@ impl Output<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::table::every_available;
+
+    /// The definition, one product after the other.
+    fn expected(weights: &DenseWeights<'_>, input: &[u8], requantization: &Requantization) -> Vec<u8> {
+        let mut output = Vec::new();
+        for x in input.chunks_exact(weights.depth) {
+            for column in 0..weights.columns {
+                let filter = &weights.weights[column * weights.depth..][..weights.depth];
+                let products =
+                    x.iter().zip(filter).map(|(&x, &w)| (i64::from(x) - i64::from(weights.zero_point)) * i64::from(w));
+                let sum = products.sum::<i64>() + i64::from(weights.bias.get(column).copied().unwrap_or(0));
+                output.push(requantization.apply(i32::try_from(sum).unwrap(), column));
+            }
+        }
+        output
+    }
+
+    proptest! {
+        #[test]
+        fn every_instruction_set_gives_the_sum_of_products(
+            depth in 1usize..70, columns in 1usize..100, rows in 1usize..30, zero_point in 0i32..=255,
+            seed in any::<u64>(), edges in any::<bool>(), halved in any::<bool>()
+        ) {
+            let mut state = seed;
+            let mut next = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); (state >> 40) as u8 };
+            // The ends of both types, where 16 bits overflow first.
+            let mut value = || { let byte = next(); if edges { if byte > 127 { 255 } else { 0 } } else { byte } };
+            let raw: Vec<i8> = (0..depth * columns)
+                .map(|_| (value() ^ 0x80) as i8 / if halved { 2 } else { 1 })
+                .collect();
+            let input: Vec<u8> = (0..rows * depth).map(|_| value()).collect();
+            let bias: Vec<i32> = (0..columns).map(|_| i32::from(value()) * 50 - 6_000).collect();
+            let scales: Vec<f32> = (0..columns).map(|_| 0.001 + f32::from(value()) * 1e-4).collect();
+            let weights = DenseWeights { weights: &raw, depth, piece: depth, columns, bias: &bias, zero_point };
+            let requantization = Requantization::new(0.02, &scales, 0.05, 7, 0, 255).unwrap();
+            let expected = expected(&weights, &input, &requantization);
+            for table in every_available() {
+                let linear = Linear::new(table, &weights).unwrap();
+                let mut output = vec![0; rows * columns];
+                linear.run(&input, rows, &mut Scratch::new(),
+                    Output::Bytes { data: &mut output, stride: columns, requantization: &requantization });
+                prop_assert_eq!(&output, &expected, "{}", table.isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn floats_are_accumulators_times_multipliers() {
+        let weights = [1, 2, 3, -4, 5, -6];
+        let weights =
+            DenseWeights { weights: &weights, depth: 3, piece: 3, columns: 2, bias: &[10, 20], zero_point: 1 };
+        for table in every_available() {
+            let mut output = [0.0; 2];
+            let to = Output::Floats { data: &mut output, multipliers: &[0.5, 2.0] };
+            Linear::new(table, &weights).unwrap().run(&[1, 2, 3], 1, &mut Scratch::new(), to);
+            assert_eq!(output, [(2 + 6 + 10) as f32 * 0.5, (5 - 12 + 20) as f32 * 2.0]);
+        }
+    }
+
+    #[test]
+    fn the_largest_depth_does_not_overflow() {
+        let depth = DEPTH_MAX;
+        for table in every_available() {
+            let raw = vec![-128i8; depth];
+            let weights = DenseWeights { weights: &raw, depth, piece: depth, columns: 1, bias: &[], zero_point: 0 };
+            let mut output = [0.0];
+            let to = Output::Floats { data: &mut output, multipliers: &[1.0] };
+            Linear::new(table, &weights).unwrap().run(&vec![255; depth], 1, &mut Scratch::new(), to);
+            assert_eq!(output[0], -(depth as f32 * 255.0 * 128.0));
+            let longer = vec![0i8; depth + 1];
+            let longer = DenseWeights {
+                weights: &longer,
+                depth: depth + 1,
+                piece: depth + 1,
+                columns: 1,
+                bias: &[],
+                zero_point: 0,
+            };
+            assert!(matches!(Linear::new(table, &longer), Err(KernelError::Depth { .. })));
+        }
+    }
+
+    #[test]
+    fn pairs_are_safe_up_to_one_hundred_and_twenty_eight() {
+        let safe = |weights: &[i8]| {
+            DenseWeights { weights, depth: weights.len(), piece: weights.len(), columns: 1, bias: &[], zero_point: 0 }
+                .is_pair_safe()
+        };
+        assert!(safe(&[127, 1, -128, 127, -1, -127, -128]));
+        assert!(!safe(&[127, 2]));
+        assert!(!safe(&[-128, -1]));
+        assert!(!safe(&[0, 0, 65, 64]));
     }
 }

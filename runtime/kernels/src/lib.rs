@@ -23,16 +23,20 @@ mod layout;
 mod lookup;
 mod pool;
 mod requantize;
+mod rows;
 mod scalar;
 mod scratch;
 mod table;
+mod tiles;
 mod window;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use add::{Add, AddSide};
 pub use border::{Affine, dequantize, quantize};
 pub use convolution::{Convolution, ConvolutionShape, OutputScale};
-pub use dense::{DEPTH_MAX, DenseWeights, Output, PackedDense};
-pub use depthwise::{DepthwiseWeights, PackedDepthwise};
+pub use dense::{DEPTH_MAX, DenseWeights, Linear, Output};
+pub use depthwise::DepthwiseWeights;
 pub use error::KernelError;
 pub use float::{sigmoid, softmax};
 pub use layout::{Permutation, concat_rows};

@@ -7,6 +7,9 @@ use crate::error::{expect_length, expect_scale, expect_zero_point};
 /// leaves that integer in the low bits. `round_ties_even` is a library call on x86 without SSE4.1.
 const ROUNDING: f32 = 12_582_912.0;
 
+/// Lanes of the widest vector of any instruction set.
+const PADDING: usize = 64;
+
 /// `value` rounded half to even. Exact for |value| <= 2^22; callers clamp before.
 #[inline(always)]
 pub fn round_half_even(value: f32) -> i32 {
@@ -23,7 +26,9 @@ pub(crate) fn clamp(value: f32, low: f32, high: f32) -> f32 {
 /// y = zero point + round half to even(clamp(f32(accumulator) * multiplier)), with one multiplier a column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Requantization {
+    /// One a column, padded with zeros so that a kernel may read whole vectors.
     pub(crate) multipliers: Vec<f32>,
+    columns: usize,
     pub(crate) zero_point: i32,
     /// Bounds of the product: those of the activation fused into this kernel, less the zero point.
     pub(crate) low: f32,
@@ -57,9 +62,12 @@ impl Requantization {
         Ok(Self::with_multipliers(multipliers, expect_zero_point(zero_point)?, low, high))
     }
 
-    pub(crate) fn with_multipliers(multipliers: Vec<f32>, zero_point: i32, low: u8, high: u8) -> Self {
+    pub(crate) fn with_multipliers(mut multipliers: Vec<f32>, zero_point: i32, low: u8, high: u8) -> Self {
+        let columns = multipliers.len();
+        multipliers.resize(columns.next_multiple_of(PADDING), 0.0);
         Self {
             multipliers,
+            columns,
             zero_point,
             low: (i32::from(low) - zero_point) as f32,
             high: (i32::from(high) - zero_point) as f32,
@@ -68,11 +76,19 @@ impl Requantization {
 
     /// The same with the multipliers of `columns` only.
     pub(crate) fn part(&self, columns: std::ops::Range<usize>) -> Self {
-        Self { multipliers: self.multipliers[columns].to_vec(), ..*self }
+        let count = columns.len();
+        let mut multipliers = self.multipliers[columns].to_vec();
+        multipliers.resize(count.next_multiple_of(PADDING), 0.0);
+        Self { multipliers, columns: count, ..*self }
     }
 
     pub(crate) fn expect_columns(&self, columns: usize) -> Result<(), KernelError> {
-        expect_length("the number of multipliers", self.multipliers.len(), columns)
+        expect_length("the number of multipliers", self.columns, columns)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.multipliers.len() * 4
     }
 
     /// One accumulator of `column`.

@@ -1,7 +1,9 @@
 //! One row of functions for each instruction set.
 
-use crate::depthwise::DepthwiseRun;
-use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, PackedDense, PackedDepthwise, Scratch, scalar};
+use crate::dense::PackedDense;
+use crate::depthwise::{DepthwiseRun, PackedDepthwise};
+use crate::rows::Rows;
+use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Scratch, scalar};
 
 /// An instruction set for which kernels are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,6 +11,12 @@ use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, PackedDense, Pa
 pub enum Isa {
     /// Plain Rust; runs everywhere and defines the results.
     Scalar,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// AVX2 with VNNI in 32-byte vectors.
+    AvxVnni,
+    /// AVX-512 with VNNI.
+    Avx512Vnni,
 }
 
 impl Isa {
@@ -16,6 +24,9 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
+            Self::Avx512Vnni => "avx512vnni",
         }
     }
 
@@ -24,7 +35,7 @@ impl Isa {
         ROWS.iter().map(|row| row.isa).find(|isa| isa.name() == name)
     }
 
-    /// Every instruction set that is written for this architecture, slowest first.
+    /// Every instruction set that has kernels on this architecture, slowest first.
     pub fn all() -> impl Iterator<Item = Isa> {
         ROWS.iter().map(|row| row.isa)
     }
@@ -34,16 +45,16 @@ impl Isa {
 #[derive(Clone, Copy, Debug)]
 pub struct DenseKernel {
     /// Brings weights into the kernel's order.
-    pub pack: fn(&DenseWeights<'_>) -> Result<PackedDense, KernelError>,
-    /// `input` is `rows` rows of `depth` bytes without gaps.
-    pub run: fn(&PackedDense, input: &[u8], rows: usize, &mut Scratch, Output<'_>),
+    pub(crate) pack: fn(&DenseWeights<'_>) -> Result<PackedDense, KernelError>,
+    /// Multiplies every row.
+    pub(crate) run: fn(&PackedDense, &Rows<'_>, &mut Scratch, Output<'_>),
 }
 
 /// One filter a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct DepthwiseKernel {
     /// Brings filters into the kernel's order.
-    pub pack: fn(&DepthwiseWeights<'_>) -> Result<PackedDepthwise, KernelError>,
+    pub(crate) pack: fn(&DepthwiseWeights<'_>) -> Result<PackedDepthwise, KernelError>,
     pub(crate) run: fn(&PackedDepthwise, DepthwiseRun<'_>, &mut Scratch),
 }
 
@@ -61,6 +72,10 @@ pub struct Table {
 }
 
 /// Slowest first.
+#[cfg(target_arch = "x86_64")]
+static ROWS: [Table; 4] = [scalar::TABLE, crate::x86::AVX2, crate::x86::AVXVNNI, crate::x86::AVX512VNNI];
+/// Slowest first.
+#[cfg(not(target_arch = "x86_64"))]
 static ROWS: [Table; 1] = [scalar::TABLE];
 
 /// The functions of `isa`; `None` when this CPU lacks it.
@@ -72,6 +87,12 @@ pub fn dispatch(isa: Isa) -> Option<&'static Table> {
 pub fn fastest() -> &'static Table {
     // Plain Rust is available everywhere.
     ROWS.iter().rev().find(|row| (row.available)()).unwrap_or(&ROWS[0])
+}
+
+/// Every row that this CPU can run: what tests hold to the definition.
+#[cfg(test)]
+pub(crate) fn every_available() -> impl Iterator<Item = &'static Table> {
+    ROWS.iter().filter(|row| (row.available)())
 }
 
 #[cfg(test)]

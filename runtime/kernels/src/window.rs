@@ -62,6 +62,17 @@ impl Window {
         first.min(end)..end
     }
 
+    /// The output columns whose windows hang over no edge.
+    pub(crate) fn whole_columns(&self) -> std::ops::Range<usize> {
+        let first = self.pad[1].div_ceil(self.stride[1]);
+        let taps = (self.kernel[1] - 1) * self.dilation[1];
+        let end = match (self.input[1] + self.pad[1]).checked_sub(taps + 1) {
+            Some(last) => last / self.stride[1] + 1,
+            None => 0,
+        };
+        first..end.min(self.output[1])
+    }
+
     /// The input index of tap `tap` of `axis`, which must be inside.
     #[inline(always)]
     pub(crate) fn index(&self, axis: usize, position: usize, tap: usize) -> usize {
@@ -85,41 +96,20 @@ impl Window {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.pad == [0, 0] && self.input == self.output
     }
 
-    /// Writes the patch of each output pixel of `pixels`: for every tap the channels `from..from + count` of its
-    /// pixel, or `zero_point` outside of the image.
-    pub(crate) fn gather(
-        &self,
-        input: &[u8],
-        channels: usize,
-        part: std::ops::Range<usize>,
-        pixels: std::ops::Range<usize>,
-        zero_point: u8,
-        patches: &mut [u8],
-    ) {
-        let count = part.len();
-        let whole = count == channels && self.dilation[1] == 1;
-        for (pixel, patch) in pixels.zip(patches.chunks_exact_mut(self.taps() * count)) {
-            let position = [pixel / self.output[1], pixel % self.output[1]];
-            let (rows, columns) = (self.inside(0, position[0]), self.inside(1, position[1]));
-            if rows.len() != self.kernel[0] || columns.len() != self.kernel[1] {
-                patch.fill(zero_point);
-            }
-            for row in rows {
-                let line = self.index(0, position[0], row) * self.input[1];
-                let taps = row * self.kernel[1];
-                if whole && !columns.is_empty() {
-                    // Neighbouring taps are neighbouring pixels: one copy a line.
-                    let from = (line + self.index(1, position[1], columns.start)) * channels;
-                    let length = columns.len() * channels;
-                    patch[(taps + columns.start) * channels..][..length].copy_from_slice(&input[from..from + length]);
-                    continue;
-                }
-                for column in columns.clone() {
-                    let from = (line + self.index(1, position[1], column)) * channels + part.start;
-                    patch[(taps + column) * count..][..count].copy_from_slice(&input[from..from + count]);
-                }
-            }
-        }
+    /// Writes line `line` of the padded image, counted from the top of the padding: what lies outside of the image is
+    /// `zero_point`. `place` is one line of as many bytes as windows reach over.
+    pub(crate) fn copy_line(&self, input: &[u8], channels: usize, line: usize, zero_point: u8, place: &mut [u8]) {
+        let image_line = self.input[1] * channels;
+        let Some(line) = line.checked_sub(self.pad[0]).filter(|&line| line < self.input[0]) else {
+            place.fill(zero_point);
+            return;
+        };
+        let from = &input[line * image_line..(line + 1) * image_line];
+        let before = (self.pad[1] * channels).min(place.len());
+        let count = from.len().min(place.len() - before);
+        place[..before].fill(zero_point);
+        place[before..before + count].copy_from_slice(&from[..count]);
+        place[before + count..].fill(zero_point);
     }
 }
 
@@ -146,28 +136,34 @@ mod tests {
                 })
                 .collect();
             prop_assert_eq!(window.inside(0, position).collect::<Vec<_>>(), expected);
+            let sideways = Window {
+                input: [1, size], kernel: [1, kernel], stride: [1, stride], dilation: [1, dilation], pad: [0, pad],
+                output: [1, 8],
+            };
+            let whole = (0..8).filter(|&column| sideways.inside(1, column).len() == kernel).collect::<Vec<_>>();
+            prop_assert_eq!(sideways.whole_columns().collect::<Vec<_>>(), whole);
         }
 
         #[test]
-        fn a_patch_has_every_tap_or_the_zero_point(
-            height in 1usize..6, width in 1usize..6, channels in 1usize..4, kernel in 1usize..4, dilation in 1usize..3,
-            pad in 0usize..3
+        fn a_padded_line_is_the_image_between_zero_points(
+            height in 1usize..5, width in 1usize..5, channels in 1usize..4, pad in 0usize..3, over in 0usize..3
         ) {
             let window = Window {
-                input: [height, width], kernel: [kernel, kernel], stride: [1, 2], dilation: [dilation, dilation],
-                pad: [pad, pad], output: [height, width.div_ceil(2)],
+                input: [height, width], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [pad, pad],
+                output: [height + 2 * pad, width + pad + over],
             };
             let input: Vec<u8> = (0..height * width * channels).map(|index| index as u8).collect();
-            let mut patches = vec![0; window.output_pixels() * window.taps() * channels];
-            window.gather(&input, channels, 0..channels, 0..window.output_pixels(), 200, &mut patches);
-            let mut expected = vec![200; patches.len()];
-            for pixel in 0..window.output_pixels() {
-                window.for_each_tap([pixel / window.output[1], pixel % window.output[1]], |tap, place| {
-                    let to = (pixel * window.taps() + tap) * channels;
-                    expected[to..to + channels].copy_from_slice(&input[place * channels..(place + 1) * channels]);
-                });
+            let mut place = vec![0; window.output[1] * channels];
+            for line in 0..window.output[0] {
+                window.copy_line(&input, channels, line, 200, &mut place);
+                for (index, &byte) in place.iter().enumerate() {
+                    let at = (line.wrapping_sub(pad), (index / channels).wrapping_sub(pad));
+                    let inside = at.0 < height && at.1 < width;
+                    let expected =
+                        if inside { input[(at.0 * width + at.1) * channels + index % channels] } else { 200 };
+                    prop_assert_eq!(byte, expected);
+                }
             }
-            prop_assert_eq!(patches, expected);
         }
     }
 

@@ -1,8 +1,8 @@
 //! The steps of a program.
 
 use runtime_kernels::{
-    Add, Affine, AveragePool, Convolution, GlobalAveragePool, Lookup, Output, PackedDense, Permutation, Requantization,
-    Scratch, Table, Window, concat_rows, dequantize, max_pool, quantize, sigmoid, softmax,
+    Add, Affine, AveragePool, Convolution, GlobalAveragePool, Linear, Lookup, Output, Permutation, Requantization,
+    Scratch, Window, concat_rows, dequantize, max_pool, quantize, sigmoid, softmax,
 };
 use runtime_tensor::Tensor;
 
@@ -64,16 +64,14 @@ pub(crate) enum Step {
         output: BufferId,
     },
     Dense {
-        table: &'static Table,
-        packed: Box<PackedDense>,
+        linear: Box<Linear>,
         requantization: Requantization,
         rows: usize,
         input: BufferId,
         output: BufferId,
     },
     DenseToFloats {
-        table: &'static Table,
-        packed: Box<PackedDense>,
+        linear: Box<Linear>,
         multipliers: Vec<f32>,
         rows: usize,
         input: BufferId,
@@ -151,8 +149,8 @@ impl Step {
     pub(crate) fn weight_bytes(&self) -> usize {
         match self {
             Self::Convolve { convolution, .. } => convolution.bytes(),
-            Self::Dense { packed, .. } => packed.bytes() + packed.columns() * 4,
-            Self::DenseToFloats { packed, multipliers, .. } => packed.bytes() + multipliers.len() * 4,
+            Self::Dense { linear, requantization, .. } => linear.bytes() + requantization.bytes(),
+            Self::DenseToFloats { linear, multipliers, .. } => linear.bytes() + multipliers.len() * 4,
             Self::Lookup { .. } => 256,
             Self::Concat { parts, .. } => parts.iter().filter(|part| part.lookup.is_some()).count() * 256,
             _ => 0,
@@ -197,9 +195,9 @@ impl Step {
                 let (from, to) = memory.floats_to_floats(*input, *output);
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = sigmoid(*from));
             }
-            Self::DenseToFloats { table, packed, multipliers, rows, input, output } => {
+            Self::DenseToFloats { linear, multipliers, rows, input, output } => {
                 let (from, data) = memory.read_write_floats(*input, *output);
-                (table.dense.run)(packed, from, *rows, scratch, Output::Floats { data, multipliers });
+                linear.run(from, *rows, scratch, Output::Floats { data, multipliers });
             }
             Self::Concat { parts, stride, output } => concat(parts, *stride, *output, memory),
             bytes_to_bytes => bytes_to_bytes.run_bytes(memory, scratch),
@@ -217,10 +215,10 @@ impl Step {
                 let ([from], to) = memory.read_write([*input], *output);
                 convolution.run(from, scratch, to);
             }
-            Self::Dense { table, packed, requantization, rows, input, output } => {
+            Self::Dense { linear, requantization, rows, input, output } => {
                 let ([from], data) = memory.read_write([*input], *output);
-                let to = Output::Bytes { data, stride: packed.columns(), requantization };
-                (table.dense.run)(packed, from, *rows, scratch, to);
+                let to = Output::Bytes { data, stride: linear.columns(), requantization };
+                linear.run(from, *rows, scratch, to);
             }
             Self::Add { add, a, b, output } => {
                 let ([a, b], to) = memory.read_write([*a, *b], *output);

@@ -1,7 +1,7 @@
 //! Where a pending result meets its quantization: kernels are built and steps emitted.
 
 use runtime_kernels::{
-    Add, Affine, AveragePool, Convolution, DenseWeights, GlobalAveragePool, KernelError, Lookup, OutputScale,
+    Add, Affine, AveragePool, Convolution, DenseWeights, GlobalAveragePool, KernelError, Linear, Lookup, OutputScale,
     Requantization,
 };
 
@@ -46,13 +46,12 @@ impl Reader<'_> {
                 Ok(value)
             }
             Work::Dense { input, x, weights, bias, rows } => {
-                let packed = Box::new(self.packed(x, weights, bias)?);
+                let linear = Box::new(self.linear(x, weights, bias)?);
                 let requantization =
                     Requantization::new(x.scale, &weights.scales, y.scale, y.zero_point, bounds[0], bounds[1]);
                 let requantization = requantization.map_err(refused)?;
                 let (value, input, output) = self.output_of(*input, y, shape, plain(shape.len()));
-                let table = self.table;
-                self.builder.add_step(Step::Dense { table, packed, requantization, rows: *rows, input, output });
+                self.builder.add_step(Step::Dense { linear, requantization, rows: *rows, input, output });
                 Ok(value)
             }
             Work::Add { a: (a, a_affine), b: (b, b_affine) } => {
@@ -94,16 +93,17 @@ impl Reader<'_> {
         (value, self.builder.buffer(input), self.builder.buffer(value))
     }
 
-    fn packed(&self, x: &Affine, weights: &Weights, bias: &Bias) -> Result<runtime_kernels::PackedDense, Reason> {
+    fn linear(&self, x: &Affine, weights: &Weights, bias: &Bias) -> Result<Linear, Reason> {
         let bias = bias.integers(x.scale, &weights.scales);
         let weights = DenseWeights {
             weights: &weights.values,
             depth: weights.depth,
+            piece: weights.depth,
             columns: weights.rows,
             bias: &bias,
             zero_point: x.zero_point,
         };
-        (self.table.dense.pack)(&weights).map_err(refused)
+        Linear::new(self.table, &weights).map_err(refused)
     }
 
     /// `parts` side by side along `axis`, each through its table.
@@ -158,12 +158,11 @@ impl Reader<'_> {
     fn floats_of_pending(&mut self, pending: &Pending) -> Result<ValueId, Reason> {
         match pending.work.as_ref() {
             Work::Dense { input, x, weights, bias, rows } if !pending.is_bounded() => {
-                let packed = Box::new(self.packed(x, weights, bias)?);
+                let linear = Box::new(self.linear(x, weights, bias)?);
                 let multipliers: Vec<f32> = weights.scales.iter().map(|scale| x.scale * scale).collect();
                 let value = self.builder.add_value(Element::Float, &pending.shape, plain(pending.shape.len()));
                 let (input, output) = (self.builder.buffer(*input), self.builder.buffer(value));
-                let (table, rows) = (self.table, *rows);
-                self.builder.add_step(Step::DenseToFloats { table, packed, multipliers, rows, input, output });
+                self.builder.add_step(Step::DenseToFloats { linear, multipliers, rows: *rows, input, output });
                 Ok(value)
             }
             Work::Function { input, x, function: Function::Sigmoid } if !pending.is_bounded() => {

@@ -5,9 +5,10 @@
 //! panels of 8 or 16 columns are unrolled before the vectorizer sees them, and are slow). Columns that fill no
 //! panel are dot products, four at a time (16 billion).
 
-use crate::dense::DenseForm;
+use crate::dense::{DenseForm, PackedDense};
+use crate::rows::Rows;
 use crate::scratch::room;
-use crate::{DenseWeights, KernelError, Output, PackedDense, Scratch};
+use crate::{DenseWeights, KernelError, Output, Scratch};
 
 /// Columns of one panel.
 const PANEL: usize = 32;
@@ -38,32 +39,48 @@ pub(super) fn pack(weights: &DenseWeights<'_>) -> Result<PackedDense, KernelErro
             }
         }
     }
-    Ok(PackedDense { depth, columns, starts: weights.starts(), form: DenseForm::Pairs { panels, rest } })
+    Ok(PackedDense {
+        depth,
+        piece: weights.piece,
+        columns,
+        starts: weights.starts(),
+        form: DenseForm::Pairs { panels, rest },
+    })
 }
 
-pub(super) fn run(packed: &PackedDense, input: &[u8], rows: usize, scratch: &mut Scratch, mut output: Output<'_>) {
-    let DenseForm::Pairs { panels, rest } = &packed.form;
-    let (depth, padded) = (packed.depth, padded(packed.depth));
-    if depth == 0 {
-        (0..rows).for_each(|row| output.write(row, 0, packed.columns, &packed.starts));
+pub(super) fn run(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, mut output: Output<'_>) {
+    let DenseForm::Pairs { panels, rest } = &packed.form else { return };
+    let padded = padded(packed.depth);
+    if packed.depth == 0 {
+        (0..rows.lines * rows.count).for_each(|row| output.write(row, 0, packed.columns, &packed.starts));
         return;
     }
     let block_rows = (BLOCK_BYTES / (2 * padded)).max(1);
-    for (block, bytes) in input[..rows * depth].chunks(block_rows * depth).enumerate() {
-        let wide = room(&mut scratch.wide, bytes.len() / depth * padded);
-        for (wide, bytes) in wide.chunks_exact_mut(padded).zip(bytes.chunks_exact(depth)) {
-            widen(bytes, wide);
+    for line in 0..rows.lines {
+        for first in (0..rows.count).step_by(block_rows) {
+            let count = block_rows.min(rows.count - first);
+            let wide = room(&mut scratch.wide, count * padded);
+            for (row, wide) in wide.chunks_exact_mut(padded).enumerate() {
+                widen(
+                    &rows.input[line * rows.line_step + (first + row) * rows.step..],
+                    rows.pieces,
+                    packed.piece,
+                    wide,
+                );
+            }
+            let row = line * rows.count + first;
+            panel_columns(packed, panels, wide, row, &mut output);
+            rest_columns(packed, rest, wide, row, &mut output);
         }
-        let row = block * block_rows;
-        panel_columns(packed, panels, wide, row, &mut output);
-        rest_columns(packed, rest, wide, row, &mut output);
     }
 }
 
-/// `wide` may be one longer; its weight is zero there, so its value is of no consequence.
-fn widen(bytes: &[u8], wide: &mut [i16]) {
-    for (place, &byte) in wide.iter_mut().zip(bytes) {
-        *place = i16::from(byte);
+/// `wide` may be one longer than all pieces; its weight is zero there, so its value is of no consequence.
+fn widen(row: &[u8], pieces: &[usize], length: usize, wide: &mut [i16]) {
+    for (wide, &piece) in wide.chunks_mut(length).zip(pieces) {
+        for (place, &byte) in wide.iter_mut().zip(&row[piece..piece + length]) {
+            *place = i16::from(byte);
+        }
     }
 }
 
@@ -127,85 +144,5 @@ fn add_products(sums: &mut [i32], weights: &[i16], x: &[i16]) {
     }
     for (sum, dot) in sums.iter_mut().zip(dots) {
         *sum = sum.wrapping_add(dot);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::Requantization;
-
-    /// The definition, one product after the other.
-    fn expected(weights: &DenseWeights<'_>, input: &[u8], requantization: &Requantization) -> Vec<u8> {
-        let mut output = Vec::new();
-        for x in input.chunks_exact(weights.depth) {
-            for column in 0..weights.columns {
-                let filter = &weights.weights[column * weights.depth..][..weights.depth];
-                let products =
-                    x.iter().zip(filter).map(|(&x, &w)| (i64::from(x) - i64::from(weights.zero_point)) * i64::from(w));
-                let sum = products.sum::<i64>() + i64::from(weights.bias.get(column).copied().unwrap_or(0));
-                output.push(requantization.apply(i32::try_from(sum).unwrap(), column));
-            }
-        }
-        output
-    }
-
-    proptest! {
-        #[test]
-        fn it_is_the_sum_of_products(
-            depth in 1usize..70, columns in 1usize..100, rows in 1usize..5, zero_point in 0i32..=255, seed in any::<u64>()
-        ) {
-            let mut state = seed;
-            let mut next = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); (state >> 40) as u8 };
-            let raw: Vec<i8> = (0..depth * columns).map(|_| next() as i8).collect();
-            let input: Vec<u8> = (0..rows * depth).map(|_| next()).collect();
-            let bias: Vec<i32> = (0..columns).map(|_| i32::from(next()) * 50 - 6_000).collect();
-            let scales: Vec<f32> = (0..columns).map(|_| 0.001 + f32::from(next()) * 1e-4).collect();
-            let weights = DenseWeights { weights: &raw, depth, columns, bias: &bias, zero_point };
-            let requantization = Requantization::new(0.02, &scales, 0.05, 7, 0, 255).unwrap();
-            let packed = pack(&weights).unwrap();
-            let mut output = vec![0; rows * columns];
-            run(&packed, &input, rows, &mut Scratch::new(),
-                Output::Bytes { data: &mut output, stride: columns, requantization: &requantization });
-            prop_assert_eq!(output, expected(&weights, &input, &requantization));
-        }
-    }
-
-    #[test]
-    fn floats_are_accumulators_times_multipliers() {
-        let weights =
-            DenseWeights { weights: &[1, 2, 3, -4, 5, -6], depth: 3, columns: 2, bias: &[10, 20], zero_point: 1 };
-        let packed = pack(&weights).unwrap();
-        let mut output = [0.0; 2];
-        run(
-            &packed,
-            &[1, 2, 3],
-            1,
-            &mut Scratch::new(),
-            Output::Floats { data: &mut output, multipliers: &[0.5, 2.0] },
-        );
-        assert_eq!(output, [(2 + 6 + 10) as f32 * 0.5, (5 - 12 + 20) as f32 * 2.0]);
-    }
-
-    #[test]
-    fn the_largest_depth_does_not_overflow() {
-        let depth = crate::DEPTH_MAX;
-        let raw = vec![-128i8; depth];
-        let weights = DenseWeights { weights: &raw, depth, columns: 1, bias: &[], zero_point: 0 };
-        let mut output = [0.0];
-        let packed = pack(&weights).unwrap();
-        run(
-            &packed,
-            &vec![255; depth],
-            1,
-            &mut Scratch::new(),
-            Output::Floats { data: &mut output, multipliers: &[1.0] },
-        );
-        assert_eq!(output[0], -(depth as f32 * 255.0 * 128.0));
-        let longer = vec![0i8; depth + 1];
-        let refused = pack(&DenseWeights { weights: &longer, depth: depth + 1, columns: 1, bias: &[], zero_point: 0 });
-        assert!(matches!(refused, Err(KernelError::Depth { .. })));
     }
 }

@@ -1,10 +1,10 @@
 //! Depthwise convolution in plain Rust: one tap after the other over all channels.
 
-use crate::depthwise::{DepthwiseForm, DepthwiseRun};
+use crate::depthwise::{DepthwiseForm, DepthwiseRun, PackedDepthwise};
 use crate::scratch::room;
-use crate::{DepthwiseWeights, KernelError, PackedDepthwise, Scratch};
+use crate::{DepthwiseWeights, KernelError, Scratch};
 
-pub(super) fn pack(weights: &DepthwiseWeights<'_>) -> Result<PackedDepthwise, KernelError> {
+pub(crate) fn pack(weights: &DepthwiseWeights<'_>) -> Result<PackedDepthwise, KernelError> {
     weights.check()?;
     let (channels, taps) = (weights.channels, weights.taps);
     let at = |position: usize| i16::from(weights.weights[position % channels * taps + position / channels]);
@@ -13,16 +13,17 @@ pub(super) fn pack(weights: &DepthwiseWeights<'_>) -> Result<PackedDepthwise, Ke
     Ok(PackedDepthwise { channels, zero_point: weights.zero_point, starts, form })
 }
 
-pub(super) fn run(packed: &PackedDepthwise, run: DepthwiseRun<'_>, scratch: &mut Scratch) {
-    let DepthwiseForm::ByTap(weights) = &packed.form;
+pub(crate) fn run(packed: &PackedDepthwise, run: DepthwiseRun<'_>, scratch: &mut Scratch) {
+    let DepthwiseForm::ByTap(weights) = &packed.form else { return };
     let channels = packed.channels;
     let sums = room(&mut scratch.sums, channels);
     // At most 255, which an i16 holds.
     let zero_point = packed.zero_point as i16;
     let [_, width] = run.window.output;
+    let first = run.lines.start;
     for (pixel, output) in run.output.chunks_exact_mut(channels).enumerate() {
         sums.copy_from_slice(&packed.starts);
-        run.window.for_each_tap([pixel / width, pixel % width], |tap, place| {
+        run.window.for_each_tap([first + pixel / width, pixel % width], |tap, place| {
             let x = &run.input[place * channels..(place + 1) * channels];
             add_tap(sums, x, &weights[tap * channels..(tap + 1) * channels], zero_point);
         });

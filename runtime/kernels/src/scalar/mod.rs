@@ -2,7 +2,7 @@
 //! target has without being asked.
 
 mod dense;
-mod depthwise;
+pub(crate) mod depthwise;
 
 use crate::{DenseKernel, DepthwiseKernel, Isa, Table};
 

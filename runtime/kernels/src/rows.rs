@@ -1,0 +1,35 @@
+//! Where the rows that a dense kernel multiplies lie in memory.
+
+/// A block of rows on lines: row r of line l begins at `l * line_step + r * step`, and its depth is pieces of equal
+/// length, each at its offset from there.
+///
+/// A linear layer is one line of rows in one piece. A convolution is one line for each line of its output, one row
+/// for each pixel of it, and one piece for each line of its window (neighbouring taps of a window are neighbouring
+/// bytes): no patch is ever copied together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    pub(crate) input: &'a [u8],
+    pub(crate) lines: usize,
+    pub(crate) line_step: usize,
+    /// Rows of one line.
+    pub(crate) count: usize,
+    pub(crate) step: usize,
+    /// Offset of each piece.
+    pub(crate) pieces: &'a [usize],
+}
+
+impl<'a> Rows<'a> {
+    /// Rows of one piece each, one after the other.
+    pub(crate) fn plain(input: &'a [u8], count: usize, depth: usize) -> Self {
+        Self { input, lines: 1, line_step: 0, count, step: depth, pieces: &[0] }
+    }
+
+    /// Bytes that must be there when `length` bytes of every piece are read.
+    pub(crate) fn reach(&self, length: usize) -> usize {
+        if self.lines == 0 || self.count == 0 {
+            return 0;
+        }
+        let piece = self.pieces.iter().copied().max().unwrap_or(0);
+        (self.lines - 1) * self.line_step + (self.count - 1) * self.step + piece + length
+    }
+}

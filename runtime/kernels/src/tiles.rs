@@ -1,0 +1,223 @@
+//! What the vector instruction sets share: the order of packed weights, and the way through a block of rows.
+//!
+//! Weights lie in panels, as wide as one tile; inside a panel piece by piece, group by group of the depth, and inside
+//! a group column by column, the group's weights of one column beside each other. The loop over panels is the
+//! outermost: a panel stays in the first-level cache while the block's rows, a few of them at a time, go past it.
+
+use crate::dense::{DenseForm, PackedDense};
+use crate::rows::Rows;
+use crate::scratch::room;
+use crate::{DenseWeights, KernelError, Output, Scratch};
+
+/// The largest tile of any instruction set, in accumulators.
+const SUMS_MAX: usize = 512;
+
+/// The shape of an instruction set's tiles.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TileShape {
+    /// Rows of the highest tile.
+    pub(crate) rows: usize,
+    /// Columns of one vector of accumulators.
+    pub(crate) lanes: usize,
+    /// Vectors beside each other in the widest tile.
+    pub(crate) vectors: usize,
+    /// Weights of one column that lie beside each other.
+    pub(crate) group: usize,
+    /// Whether activations are widened to `i16` first.
+    pub(crate) wide: bool,
+}
+
+/// The innermost kernel of one instruction set.
+pub(crate) trait TileKernel {
+    /// Its tiles.
+    const SHAPE: TileShape;
+
+    /// Multiplies one tile.
+    fn run(tile: Tile<'_>);
+}
+
+/// Some rows times one panel. The caller has seen to it that everything a kernel touches is inside of the slices:
+/// `step * (rows - 1)` and the largest piece and `groups` groups of the input, `vectors` vectors of everything that
+/// has one element a column.
+#[derive(Debug)]
+pub(crate) struct Tile<'a> {
+    /// From the first row on. Empty when the kernel is wide.
+    pub(crate) input: &'a [u8],
+    /// The same widened. Empty when it is not.
+    pub(crate) wide: &'a [i16],
+    pub(crate) rows: usize,
+    /// Elements from row to row.
+    pub(crate) step: usize,
+    pub(crate) pieces: &'a [usize],
+    /// Groups of one piece.
+    pub(crate) groups: usize,
+    pub(crate) weights: &'a [i8],
+    pub(crate) starts: &'a [i32],
+    pub(crate) vectors: usize,
+    /// Columns that are written; the rest of the panel is padding.
+    pub(crate) columns: usize,
+    pub(crate) to: TileOutput<'a>,
+}
+
+/// Where a tile is written, from its first row's first column on.
+#[derive(Debug)]
+pub(crate) enum TileOutput<'a> {
+    Bytes { data: &'a mut [u8], stride: usize, multipliers: &'a [f32], zero_point: i32, low: f32, high: f32 },
+    Sums { data: &'a mut [i32], stride: usize },
+}
+
+impl Tile<'_> {
+    /// Checks everything that a kernel's pointers rely on.
+    #[inline(always)]
+    pub(crate) fn check(&self, shape: &TileShape) {
+        let width = self.vectors * shape.lanes;
+        let piece = self.pieces.iter().fold(0, |largest, &piece| usize::max(largest, piece));
+        let read = (self.rows.max(1) - 1) * self.step + piece + self.groups * shape.group;
+        let there = if shape.wide { self.wide.len() } else { self.input.len() };
+        assert!(self.rows <= shape.rows && self.vectors <= shape.vectors && self.columns <= width);
+        assert!(read <= there, "a tile reads {read} of {there} elements");
+        assert!(self.pieces.len() * self.groups * shape.group * width <= self.weights.len());
+        assert!(width <= self.starts.len());
+        let written = |stride: usize| (self.rows.max(1) - 1) * stride + self.columns;
+        match &self.to {
+            TileOutput::Bytes { data, stride, multipliers, .. } => {
+                assert!(written(*stride) <= data.len() && width <= multipliers.len());
+            }
+            TileOutput::Sums { data, stride } => assert!(written(*stride) <= data.len()),
+        }
+    }
+}
+
+/// Brings weights into the order of `shape`.
+pub(crate) fn pack(shape: &TileShape, weights: &DenseWeights<'_>) -> Result<PackedDense, KernelError> {
+    weights.check()?;
+    let (depth, columns) = (weights.depth, weights.columns);
+    let groups = weights.piece.div_ceil(shape.group);
+    let pieces = weights.pieces();
+    let padded = pieces * groups * shape.group;
+    let width = columns.next_multiple_of(shape.lanes);
+    let mut packed = vec![0; padded * width];
+    for column in 0..columns {
+        let own = &weights.weights[column * depth..(column + 1) * depth];
+        let (panel, panel_width) = panel_of(shape, column, width);
+        for (piece, own) in own.chunks_exact(weights.piece.max(1)).enumerate() {
+            for (k, &weight) in own.iter().enumerate() {
+                let group = piece * groups + k / shape.group;
+                let place = (group * panel_width + column - panel) * shape.group + k % shape.group;
+                packed[panel * padded + place] = weight;
+            }
+        }
+    }
+    let mut starts = weights.starts();
+    starts.resize(width, 0);
+    let form = DenseForm::Tiles { weights: packed, group: shape.group, wide: shape.wide };
+    Ok(PackedDense { depth, piece: weights.piece, columns, starts, form })
+}
+
+/// First column and width of the panel that has `column`.
+fn panel_of(shape: &TileShape, column: usize, width: usize) -> (usize, usize) {
+    let panel = shape.lanes * shape.vectors;
+    let first = column / panel * panel;
+    (first, panel.min(width - first))
+}
+
+/// Multiplies a block of rows. Its first output is row 0 of `output`.
+pub(crate) fn run<K: TileKernel>(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, mut output: Output<'_>) {
+    let shape = &K::SHAPE;
+    let DenseForm::Tiles { weights, .. } = &packed.form else { return };
+    let groups = packed.piece.div_ceil(shape.group);
+    let reach = rows.reach(groups * shape.group);
+    let wide: &[i16] = if shape.wide {
+        let wide = room(&mut scratch.wide, reach);
+        wide.iter_mut().zip(&rows.input[..reach]).for_each(|(wide, &byte)| *wide = i16::from(byte));
+        wide
+    } else {
+        &[]
+    };
+    let padded = rows.pieces.len() * groups * shape.group;
+    let width = packed.starts.len();
+    let mut column = 0;
+    while column < width {
+        let (_, panel) = panel_of(shape, column, width);
+        let panel = Panel {
+            weights: &weights[column * padded..(column + panel) * padded],
+            starts: &packed.starts[column..column + panel],
+            first: column,
+            columns: panel.min(packed.columns - column),
+            groups,
+        };
+        panel.run::<K>(rows, wide, &mut output, packed.columns);
+        column += panel.starts.len();
+    }
+}
+
+struct Panel<'a> {
+    weights: &'a [i8],
+    starts: &'a [i32],
+    first: usize,
+    columns: usize,
+    groups: usize,
+}
+
+impl Panel<'_> {
+    fn run<K: TileKernel>(&self, rows: &Rows<'_>, wide: &[i16], output: &mut Output<'_>, columns: usize) {
+        if rows.count == 0 {
+            return;
+        }
+        // Heights that differ by one at most: a last tile of a few rows is as slow as a whole one.
+        let tiles = rows.count.div_ceil(K::SHAPE.rows);
+        let (height, higher) = (rows.count / tiles, rows.count % tiles);
+        for line in 0..rows.lines {
+            let mut row = 0;
+            for tile in 0..tiles {
+                let count = height + usize::from(tile < higher);
+                let from = line * rows.line_step + row * rows.step;
+                let at = line * rows.count + row;
+                self.tile::<K>((rows, wide), from, (at, count), output, columns);
+                row += count;
+            }
+        }
+    }
+
+    /// One tile, read from `from` on, written as `count` rows from row `at` on.
+    #[inline(always)]
+    fn tile<K: TileKernel>(
+        &self,
+        (rows, wide): (&Rows<'_>, &[i16]),
+        from: usize,
+        (at, count): (usize, usize),
+        output: &mut Output<'_>,
+        columns: usize,
+    ) {
+        let tile = |to| Tile {
+            input: if K::SHAPE.wide { &[] } else { &rows.input[from..] },
+            wide: if K::SHAPE.wide { &wide[from..] } else { &[] },
+            rows: count,
+            step: rows.step,
+            pieces: rows.pieces,
+            groups: self.groups,
+            weights: self.weights,
+            starts: self.starts,
+            vectors: self.starts.len() / K::SHAPE.lanes,
+            columns: self.columns,
+            to,
+        };
+        match output {
+            Output::Bytes { data, stride, requantization } => K::run(tile(TileOutput::Bytes {
+                data: &mut data[at * *stride + self.first..],
+                stride: *stride,
+                multipliers: &requantization.multipliers[self.first..],
+                zero_point: requantization.zero_point,
+                low: requantization.low,
+                high: requantization.high,
+            })),
+            Output::Floats { .. } => {
+                let (mut sums, width) = ([0; SUMS_MAX], self.starts.len());
+                K::run(tile(TileOutput::Sums { data: &mut sums, stride: width }));
+                for (row, sums) in sums.chunks_exact(width).take(count).enumerate() {
+                    output.write(at + row, self.first, columns, &sums[..self.columns]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! AVX-512 with VNNI: four products of `u8` and `i8` a lane in one instruction, exact for all weights.
+
+mod depthwise;
+
+use std::arch::x86_64::*;
+
+use crate::dense::PackedDense;
+use crate::rows::Rows;
+use crate::tiles::{self, Tile, TileKernel, TileOutput, TileShape};
+use crate::{DenseKernel, DepthwiseKernel, Isa, Output, Scratch, Table};
+
+pub(crate) const TABLE: Table = Table {
+    isa: Isa::Avx512Vnni,
+    available,
+    dense: DenseKernel { pack: |weights| tiles::pack(&Vnni::SHAPE, weights), run },
+    depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
+};
+
+fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+fn run(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, output: Output<'_>) {
+    tiles::run::<Vnni>(packed, rows, scratch, output);
+}
+
+struct Vnni;
+
+impl TileKernel for Vnni {
+    const SHAPE: TileShape = TileShape { rows: 12, lanes: 16, vectors: 2, group: 4, wide: false };
+
+    fn run(tile: Tile<'_>) {
+        tile.check(&Self::SHAPE);
+        // SAFETY: the row of the table is handed out only where the CPU has these instructions, and `check` has seen
+        // that everything that the tile reads and writes is inside of its slices.
+        unsafe {
+            match tile.vectors {
+                1 => by_rows::<1>(tile),
+                _ => by_rows::<2>(tile),
+            }
+        }
+    }
+}
+
+/// The code for each height: accumulators live in registers only if their number is known.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn by_rows<const V: usize>(tile: Tile<'_>) {
+    match tile.rows {
+        1 => multiply::<1, V>(tile),
+        2 => multiply::<2, V>(tile),
+        3 => multiply::<3, V>(tile),
+        4 => multiply::<4, V>(tile),
+        5 => multiply::<5, V>(tile),
+        6 => multiply::<6, V>(tile),
+        7 => multiply::<7, V>(tile),
+        8 => multiply::<8, V>(tile),
+        9 => multiply::<9, V>(tile),
+        10 => multiply::<10, V>(tile),
+        11 => multiply::<11, V>(tile),
+        12 => multiply::<12, V>(tile),
+        _ => {}
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn multiply<const R: usize, const V: usize>(tile: Tile<'_>) {
+    let mut sums = [[_mm512_setzero_si512(); V]; R];
+    for vector in 0..V {
+        // SAFETY: `starts` has `V` vectors (`Tile::check`).
+        let start = unsafe { _mm512_loadu_si512(tile.starts.as_ptr().add(16 * vector).cast()) };
+        sums.iter_mut().for_each(|row| row[vector] = start);
+    }
+    let mut weights = tile.weights.as_ptr();
+    let step = tile.step;
+    for &piece in tile.pieces {
+        // Four pointers of three rows each: an address has one scaled index, and twelve pointers are too many.
+        // Those beyond the tile's rows are never read.
+        // SAFETY: each row's piece and its `groups` groups are inside of the input (`Tile::check`).
+        let mut x: [*const u8; 4] =
+            std::array::from_fn(|three| tile.input.as_ptr().wrapping_add(piece + three * 3 * step));
+        for _ in 0..tile.groups {
+            // SAFETY: `weights` has `V` vectors for every group of every piece (`Tile::check`).
+            let columns: [__m512i; V] =
+                std::array::from_fn(|vector| unsafe { _mm512_loadu_si512(weights.add(64 * vector).cast()) });
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: as above; four bytes of this row's group.
+                let four = unsafe { x[row / 3].add(row % 3 * step).cast::<i32>().read_unaligned() };
+                let four = _mm512_set1_epi32(four);
+                for (sum, &columns) in sums.iter_mut().zip(&columns) {
+                    *sum = _mm512_dpbusd_epi32(*sum, four, columns);
+                }
+            }
+            weights = weights.wrapping_add(64 * V);
+            x = x.map(|x| x.wrapping_add(4));
+        }
+    }
+    store(&sums, tile.to, tile.columns);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn store<const R: usize, const V: usize>(sums: &[[__m512i; V]; R], to: TileOutput<'_>, columns: usize) {
+    let masks: [__mmask16; V] = std::array::from_fn(|vector| {
+        let left = columns.saturating_sub(16 * vector).min(16);
+        ((1u32 << left) - 1) as __mmask16
+    });
+    match to {
+        TileOutput::Bytes { data, stride, multipliers, zero_point, low, high } => {
+            let requantize = Requantize::new(zero_point, low, high);
+            // SAFETY: `multipliers` has `V` vectors (`Tile::check`).
+            let multipliers: [__m512; V] =
+                std::array::from_fn(|vector| unsafe { _mm512_loadu_ps(multipliers.as_ptr().add(16 * vector)) });
+            for (row, sums) in sums.iter().enumerate() {
+                for vector in 0..V {
+                    let bytes = requantize.bytes(sums[vector], multipliers[vector]);
+                    // SAFETY: `data` has `columns` bytes in every row (`Tile::check`); the mask has no others.
+                    unsafe {
+                        let place = data.as_mut_ptr().add(row * stride + 16 * vector);
+                        _mm_mask_storeu_epi8(place.cast(), masks[vector], bytes);
+                    }
+                }
+            }
+        }
+        TileOutput::Sums { data, stride } => {
+            for (row, sums) in sums.iter().enumerate() {
+                for vector in 0..V {
+                    // SAFETY: as above, in elements of four bytes.
+                    unsafe {
+                        let place = data.as_mut_ptr().add(row * stride + 16 * vector);
+                        _mm512_mask_storeu_epi32(place, masks[vector], sums[vector]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The one arithmetic of [`Requantization`](crate::Requantization), sixteen accumulators at a time.
+struct Requantize {
+    zero_point: __m512i,
+    low: __m512,
+    high: __m512,
+}
+
+impl Requantize {
+    #[target_feature(enable = "avx512f")]
+    fn new(zero_point: i32, low: f32, high: f32) -> Self {
+        Self { zero_point: _mm512_set1_epi32(zero_point), low: _mm512_set1_ps(low), high: _mm512_set1_ps(high) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn integers(&self, sums: __m512i, multipliers: __m512) -> __m512i {
+        let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), multipliers);
+        let bounded = _mm512_min_ps(_mm512_max_ps(product, self.low), self.high);
+        // Rounds half to even: Rust never changes the rounding of the CPU.
+        _mm512_add_epi32(_mm512_cvtps_epi32(bounded), self.zero_point)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn bytes(&self, sums: __m512i, multipliers: __m512) -> __m128i {
+        _mm512_cvtepi32_epi8(self.integers(sums, multipliers))
+    }
+}
