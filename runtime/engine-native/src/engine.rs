@@ -65,7 +65,7 @@ fn load(bytes: &[u8], options: &LoadOptions, table: &'static Table) -> Result<Bo
     if has_quantized_operators(model.graph()) {
         expand(model.graph_mut());
     }
-    match compile(&model, table) {
+    match compile(&model, table, options.threads) {
         Ok(compiled) => Ok(Box::new(ExactSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
         Err(Refusal::Bad(error)) => Err(read_error(error)),
         Err(Refusal::LeftOut(coverage)) if options.strict => Err(unsupported(first_reason(&coverage))),

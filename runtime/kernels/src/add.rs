@@ -60,13 +60,20 @@ impl Add {
         inner_fits && (0..=255).all(|stored| spans_53_bits(self.a_ratio, inner(stored)))
     }
 
-    /// Adds element by element.
-    pub fn run(&self, a: &[u8], b: &[u8], y: &mut [u8]) {
+    /// Adds element by element on a CPU without fused multiply-add.
+    pub(crate) fn run(&self, a: &[u8], b: &[u8], y: &mut [u8]) {
         if self.exact_in_f64 {
             self.run_with(a, b, y, fused_in_f64);
         } else {
             self.run_with(a, b, y, f32::mul_add);
         }
+    }
+
+    /// The same where a fused multiply-add is one instruction.
+    #[inline(always)]
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+    pub(crate) fn run_fused(&self, a: &[u8], b: &[u8], y: &mut [u8]) {
+        self.run_with(a, b, y, f32::mul_add);
     }
 
     #[inline(always)]

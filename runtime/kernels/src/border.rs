@@ -47,14 +47,16 @@ impl Affine {
 }
 
 /// Quantizes element by element.
-pub fn quantize(input: &[f32], affine: &Affine, output: &mut [u8]) {
+#[inline(always)]
+pub(crate) fn quantize(input: &[f32], affine: &Affine, output: &mut [u8]) {
     for (place, &value) in output.iter_mut().zip(input) {
         *place = affine.quantize(value);
     }
 }
 
 /// Dequantizes element by element.
-pub fn dequantize(input: &[u8], affine: &Affine, output: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn dequantize(input: &[u8], affine: &Affine, output: &mut [f32]) {
     for (place, &stored) in output.iter_mut().zip(input) {
         *place = affine.dequantize(stored);
     }

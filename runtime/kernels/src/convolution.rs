@@ -172,6 +172,12 @@ impl Convolution {
         }
     }
 
+    /// Products of one image.
+    pub fn products(&self) -> usize {
+        let ConvolutionShape { input_channels, output_channels, groups } = self.shape;
+        self.window.output_pixels() * output_channels * self.window.taps() * input_channels / groups
+    }
+
     /// Lines of one output image.
     pub fn lines(&self) -> usize {
         self.window.output[0]

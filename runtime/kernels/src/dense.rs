@@ -142,7 +142,7 @@ impl Linear {
         let block = (BLOCK_BYTES / depth.max(1)).max(16);
         for first in (0..rows).step_by(block) {
             let count = block.min(rows - first);
-            let output = output.from_row(first, self.packed.columns);
+            let output = output.starting_at(first, self.packed.columns);
             let here = &input[first * depth..];
             let reach = count.saturating_sub(1) * depth + self.packed.piece_read();
             if reach <= here.len() {
@@ -186,7 +186,7 @@ pub enum Output<'a> {
 
 impl Output<'_> {
     /// The same from row `row` on; rows have `columns` columns.
-    pub(crate) fn from_row(&mut self, row: usize, columns: usize) -> Output<'_> {
+    pub(crate) fn starting_at(&mut self, row: usize, columns: usize) -> Output<'_> {
         match self {
             Self::Bytes { data, stride, requantization } => {
                 Output::Bytes { data: &mut data[row * *stride..], stride: *stride, requantization }

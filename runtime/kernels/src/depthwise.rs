@@ -123,19 +123,19 @@ pub(crate) struct PackedDepthwise {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum DepthwiseForm {
     /// Tap by tap, all channels of one tap together.
-    ByTap(Vec<i16>),
+    Taps(Vec<i16>),
     /// Blocks of channels; in a block four taps at a time, and the four weights of one channel beside each other.
-    ByFour(Vec<i8>),
+    Fours(Vec<i8>),
     /// Blocks of channels; in a block two taps at a time, and the two weights of one channel beside each other.
-    ByTwo(Vec<i16>),
+    Pairs(Vec<i16>),
 }
 
 impl PackedDepthwise {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         let weights = match &self.form {
-            DepthwiseForm::ByTap(weights) | DepthwiseForm::ByTwo(weights) => weights.len() * 2,
-            DepthwiseForm::ByFour(weights) => weights.len(),
+            DepthwiseForm::Taps(weights) | DepthwiseForm::Pairs(weights) => weights.len() * 2,
+            DepthwiseForm::Fours(weights) => weights.len(),
         };
         weights + self.starts.len() * 4
     }

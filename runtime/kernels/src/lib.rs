@@ -17,6 +17,7 @@ mod border;
 mod convolution;
 mod dense;
 mod depthwise;
+mod elementwise;
 mod error;
 mod float;
 mod layout;
@@ -33,7 +34,7 @@ mod window;
 mod x86;
 
 pub use add::{Add, AddSide};
-pub use border::{Affine, dequantize, quantize};
+pub use border::Affine;
 pub use convolution::{Convolution, ConvolutionShape, OutputScale};
 pub use dense::{DEPTH_MAX, DenseWeights, Linear, Output};
 pub use depthwise::DepthwiseWeights;
@@ -41,10 +42,10 @@ pub use error::KernelError;
 pub use float::{sigmoid, softmax};
 pub use layout::{Permutation, concat_rows};
 pub use lookup::Lookup;
-pub use pool::{AveragePool, GlobalAveragePool, max_pool};
+pub use pool::{AveragePool, GlobalAveragePool};
 pub use requantize::{Requantization, round_half_even};
 pub use scratch::Scratch;
-pub use table::{DenseKernel, DepthwiseKernel, Isa, Table, dispatch, fastest};
+pub use table::{Isa, Table, dispatch, fastest};
 pub use window::Window;
 
 /// What is added to a signed 8-bit value to store it as `u8`.

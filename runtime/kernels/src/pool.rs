@@ -7,7 +7,8 @@ use crate::{Affine, KernelError, Requantization, Scratch, Window};
 /// The largest byte under each window; what lies outside of the image does not count.
 ///
 /// `input` and `output` are whole images of `channels` channels.
-pub fn max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {
+#[inline(always)]
+pub(crate) fn max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {
     for_each_image(window, channels, input, output, |input, output| {
         let width = window.output[1];
         for (pixel, largest) in output.chunks_exact_mut(channels).enumerate() {
@@ -20,6 +21,7 @@ pub fn max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8
     });
 }
 
+#[inline(always)]
 fn for_each_image(
     window: &Window,
     channels: usize,
@@ -65,7 +67,8 @@ impl AveragePool {
     }
 
     /// Pools whole images.
-    pub fn run(&self, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
+    #[inline(always)]
+    pub(crate) fn run(&self, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
         let channels = self.channels;
         let sums = room(&mut scratch.floats, channels);
         for_each_image(&self.window, channels, input, output, |input, output| {
@@ -85,6 +88,7 @@ impl AveragePool {
         });
     }
 
+    #[inline(always)]
     fn finish(&self, sums: &[f32], count: f32, output: &mut [u8]) {
         let (zero_point, offset) = (self.y.model_zero_point() as f32, self.y.offset());
         let bound = |stored: u8| (i32::from(stored) - offset) as f32;
@@ -123,7 +127,8 @@ impl GlobalAveragePool {
     }
 
     /// Pools whole images.
-    pub fn run(&self, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
+    #[inline(always)]
+    pub(crate) fn run(&self, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
         let channels = self.channels.max(1);
         let start = -self.zero_point * self.pixels as i32;
         let sums = room(&mut scratch.sums, channels);

@@ -15,6 +15,16 @@ impl Scratch {
         Self::default()
     }
 
+    /// Another one with as much room.
+    pub fn alike(&self) -> Self {
+        Self {
+            patches: vec![0; self.patches.len()],
+            wide: vec![0; self.wide.len()],
+            sums: vec![0; self.sums.len()],
+            floats: vec![0.0; self.floats.len()],
+        }
+    }
+
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
         self.patches.capacity() + self.wide.capacity() * 2 + (self.sums.capacity() + self.floats.capacity()) * 4

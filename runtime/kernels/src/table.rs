@@ -2,6 +2,7 @@
 
 use crate::dense::PackedDense;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
+use crate::elementwise::ElementwiseKernel;
 use crate::rows::Rows;
 use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Scratch, scalar};
 
@@ -43,7 +44,7 @@ impl Isa {
 
 /// Rows times weights.
 #[derive(Clone, Copy, Debug)]
-pub struct DenseKernel {
+pub(crate) struct DenseKernel {
     /// Brings weights into the kernel's order.
     pub(crate) pack: fn(&DenseWeights<'_>) -> Result<PackedDense, KernelError>,
     /// Multiplies every row.
@@ -52,7 +53,7 @@ pub struct DenseKernel {
 
 /// One filter a channel.
 #[derive(Clone, Copy, Debug)]
-pub struct DepthwiseKernel {
+pub(crate) struct DepthwiseKernel {
     /// Brings filters into the kernel's order.
     pub(crate) pack: fn(&DepthwiseWeights<'_>) -> Result<PackedDepthwise, KernelError>,
     pub(crate) run: fn(&PackedDepthwise, DepthwiseRun<'_>, &mut Scratch),
@@ -64,11 +65,12 @@ pub struct Table {
     /// Which instruction set.
     pub isa: Isa,
     /// Whether this CPU and operating system have it.
-    pub available: fn() -> bool,
+    pub(crate) available: fn() -> bool,
     /// Linear layers and convolutions.
-    pub dense: DenseKernel,
+    pub(crate) dense: DenseKernel,
     /// Depthwise convolutions.
-    pub depthwise: DepthwiseKernel,
+    pub(crate) depthwise: DepthwiseKernel,
+    pub(crate) elementwise: ElementwiseKernel,
 }
 
 /// Slowest first.

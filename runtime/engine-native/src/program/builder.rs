@@ -1,6 +1,6 @@
 //! Builds a program: values with their axes in memory, the buffers behind them, the steps that fill those.
 
-use runtime_kernels::Permutation;
+use runtime_kernels::{Permutation, Table};
 
 use super::arena::{Lifetime, plan};
 use super::memory::Place;
@@ -148,7 +148,7 @@ impl Builder {
     }
 
     /// Plans the memory. `outputs` are the values that the model returns, in the model's order of axes.
-    pub(crate) fn finish(self, outputs: &[ValueId]) -> Program {
+    pub(crate) fn finish(self, table: &'static Table, outputs: &[ValueId]) -> Program {
         let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
         for (number, step) in self.steps.iter().enumerate() {
             let (reads, writes) = step.buffers();
@@ -189,6 +189,6 @@ impl Builder {
             let value = &self.values[output];
             OutputPlace { buffer: value.buffer, signed: value.element == Element::Stored { signed: true } }
         };
-        Program::new(self.steps, memory, outputs.iter().map(place).collect())
+        Program::new(table, self.steps, memory, outputs.iter().map(place).collect())
     }
 }

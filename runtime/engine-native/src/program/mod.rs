@@ -4,16 +4,19 @@ mod arena;
 mod builder;
 mod memory;
 mod step;
+mod workers;
 
 pub(crate) use builder::{Builder, Element, ValueId, channels_last, plain};
 pub(crate) use memory::Memory;
 pub(crate) use step::{ConcatPart, Step};
+pub(crate) use workers::Workers;
 
 use std::time::Instant;
 
 use runtime_engine::{EngineError, check_deadline};
-use runtime_kernels::Scratch;
+use runtime_kernels::{Scratch, Table};
 use runtime_tensor::{Tensor, TensorSpec};
+use runtime_threads::Pool;
 
 /// A buffer of the arena, of the constants, or of the request.
 pub(crate) type BufferId = usize;
@@ -21,9 +24,11 @@ pub(crate) type BufferId = usize;
 /// Steps in order, for one sample.
 #[derive(Debug)]
 pub(crate) struct Program {
+    table: &'static Table,
     steps: Vec<Step>,
     memory: Memory,
-    scratch: Scratch,
+    /// One for each thread that a run may use.
+    scratches: Vec<Scratch>,
     /// For each of the model's outputs: where it is, and its elements for one sample.
     outputs: Vec<OutputPlace>,
     weight_bytes: usize,
@@ -38,14 +43,15 @@ pub(crate) struct OutputPlace {
 }
 
 impl Program {
-    pub(crate) fn new(steps: Vec<Step>, memory: Memory, outputs: Vec<OutputPlace>) -> Self {
+    pub(crate) fn new(table: &'static Table, steps: Vec<Step>, memory: Memory, outputs: Vec<OutputPlace>) -> Self {
         let weight_bytes = steps.iter().map(Step::weight_bytes).sum();
-        Self { steps, memory, scratch: Scratch::new(), outputs, weight_bytes }
+        Self { table, steps, memory, scratches: vec![Scratch::new()], outputs, weight_bytes }
     }
 
     /// Bytes held while idle.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        (self.weight_bytes + self.memory.bytes() + self.scratch.bytes()) as u64
+        let scratches: usize = self.scratches.iter().map(Scratch::bytes).sum();
+        (self.weight_bytes + self.memory.bytes() + scratches) as u64
     }
 
     /// Runs `samples` samples, one after the other, and writes the outputs at `wanted` of each into `outputs`.
@@ -59,10 +65,12 @@ impl Program {
         outputs: &mut [Tensor],
         deadline: Option<Instant>,
     ) -> Result<(), EngineError> {
+        let team = Pool::shared().team(self.scratches.len());
+        let mut with = Workers { table: self.table, team, scratches: &mut self.scratches };
         for sample in 0..samples {
             for step in &self.steps {
                 check_deadline(deadline)?;
-                step.run(inputs, (sample, samples), &mut self.memory, &mut self.scratch);
+                step.run(&mut with, inputs, (sample, samples), &mut self.memory);
             }
             for (&position, output) in wanted.iter().zip(outputs.iter_mut()) {
                 let place = self.outputs[position];
@@ -74,11 +82,23 @@ impl Program {
         Ok(())
     }
 
-    /// The largest that the scratch gets, reached by running once on zeros of `inputs`' shapes.
-    pub(crate) fn warm(&mut self, inputs: &[TensorSpec], sample_shapes: &[Vec<usize>]) -> Result<(), EngineError> {
+    /// Makes room for runs on up to `threads` threads: the largest that a scratch gets is reached by running once on
+    /// zeros of `inputs`' shapes.
+    pub(crate) fn warm(
+        &mut self,
+        inputs: &[TensorSpec],
+        sample_shapes: &[Vec<usize>],
+        threads: usize,
+    ) -> Result<(), EngineError> {
         let zeros = inputs.iter().zip(sample_shapes).map(|(spec, shape)| Tensor::zeros(spec.element, shape.clone()));
         let zeros: Vec<Tensor> = zeros.collect::<Result<_, _>>()?;
         let zeros: Vec<&Tensor> = zeros.iter().collect();
-        self.run(&zeros, 1, &[], &mut [], None)
+        self.run(&zeros, 1, &[], &mut [], None)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for _ in 1..threads.min(cores) {
+            let more = self.scratches[0].alike();
+            self.scratches.push(more);
+        }
+        Ok(())
     }
 }

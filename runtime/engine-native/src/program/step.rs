@@ -1,12 +1,12 @@
 //! The steps of a program.
 
 use runtime_kernels::{
-    Add, Affine, AveragePool, Convolution, GlobalAveragePool, Linear, Lookup, Output, Permutation, Requantization,
-    Scratch, Window, concat_rows, dequantize, max_pool, quantize, sigmoid, softmax,
+    Add, Affine, AveragePool, Convolution, GlobalAveragePool, Linear, Lookup, Permutation, Requantization, Window,
+    concat_rows, sigmoid, softmax,
 };
 use runtime_tensor::Tensor;
 
-use super::{BufferId, Memory};
+use super::{BufferId, Memory, Workers};
 
 /// One input of a concatenation.
 #[derive(Debug)]
@@ -157,13 +157,14 @@ impl Step {
         }
     }
 
-    /// Runs the step for sample `sample.0` of `sample.1`.
-    pub(crate) fn run(&self, inputs: &[&Tensor], sample: (usize, usize), memory: &mut Memory, scratch: &mut Scratch) {
+    /// Runs the step for one sample.
+    pub(crate) fn run(&self, with: &mut Workers<'_>, inputs: &[&Tensor], sample: (usize, usize), memory: &mut Memory) {
+        let table = with.table;
         match self {
             Self::QuantizeInput { input, affine, output } => {
                 // The session has checked that the input is f32.
                 let values = inputs[*input].as_f32().unwrap_or_default();
-                quantize(part(values, sample), affine, memory.write(*output));
+                table.quantize(part(values, sample), affine, memory.write(*output));
             }
             Self::ImportInput { input, signed, output } => {
                 let flip = if *signed { 0x80 } else { 0 };
@@ -176,11 +177,11 @@ impl Step {
             }
             Self::Quantize { input, affine, output } => {
                 let (from, to) = memory.floats_to_bytes(*input, *output);
-                quantize(from, affine, to);
+                table.quantize(from, affine, to);
             }
             Self::Dequantize { input, affine, output } => {
                 let (from, to) = memory.read_write_floats(*input, *output);
-                dequantize(from, affine, to);
+                table.dequantize(from, affine, to);
             }
             Self::PermuteFloats { input, permutation, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
@@ -197,15 +198,16 @@ impl Step {
             }
             Self::DenseToFloats { linear, multipliers, rows, input, output } => {
                 let (from, data) = memory.read_write_floats(*input, *output);
-                linear.run(from, *rows, scratch, Output::Floats { data, multipliers });
+                with.linear_to_floats(linear, from, *rows, multipliers, data);
             }
             Self::Concat { parts, stride, output } => concat(parts, *stride, *output, memory),
-            bytes_to_bytes => bytes_to_bytes.run_bytes(memory, scratch),
+            bytes_to_bytes => bytes_to_bytes.run_bytes(with, memory),
         }
     }
 
     /// The steps that read bytes and write bytes.
-    fn run_bytes(&self, memory: &mut Memory, scratch: &mut Scratch) {
+    fn run_bytes(&self, with: &mut Workers<'_>, memory: &mut Memory) {
+        let (table, scratch) = (with.table, &mut with.scratches[0]);
         match self {
             Self::Permute { input, permutation, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
@@ -213,16 +215,15 @@ impl Step {
             }
             Self::Convolve { convolution, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                convolution.run(from, scratch, to);
+                with.convolve(convolution, from, to);
             }
             Self::Dense { linear, requantization, rows, input, output } => {
                 let ([from], data) = memory.read_write([*input], *output);
-                let to = Output::Bytes { data, stride: linear.columns(), requantization };
-                linear.run(from, *rows, scratch, to);
+                with.linear(linear, from, *rows, requantization, data);
             }
             Self::Add { add, a, b, output } => {
                 let ([a, b], to) = memory.read_write([*a, *b], *output);
-                add.run(a, b, to);
+                with.add(add, a, b, to);
             }
             Self::Lookup { lookup, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
@@ -230,15 +231,15 @@ impl Step {
             }
             Self::MaxPool { window, channels, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                max_pool(window, *channels, from, to);
+                table.max_pool(window, *channels, from, to);
             }
             Self::AveragePool { pool, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                pool.run(from, scratch, to);
+                table.average_pool(pool, from, scratch, to);
             }
             Self::GlobalAveragePool { pool, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                pool.run(from, scratch, to);
+                table.global_average_pool(pool, from, scratch, to);
             }
             // `run` has taken every other step.
             _ => {}

@@ -41,8 +41,8 @@ pub(crate) enum Refusal {
     Bad(GraphError),
 }
 
-/// Compiles `model`, or says what keeps it from being compiled.
-pub(crate) fn compile(model: &Model, table: &'static Table) -> Result<Compiled, Refusal> {
+/// Compiles `model` for runs on up to `threads` threads, or says what keeps it from being compiled.
+pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> Result<Compiled, Refusal> {
     let mut graph = model.graph().clone();
     if let Err(error) = fold_constants(&mut graph, model.opset()) {
         return Err(match error {
@@ -59,7 +59,7 @@ pub(crate) fn compile(model: &Model, table: &'static Table) -> Result<Compiled, 
     reader.walk();
     match reader.finish() {
         Ok(mut program) => {
-            if let Err(error) = program.warm(&graph.inputs, &batch.input_shapes) {
+            if let Err(error) = program.warm(&graph.inputs, &batch.input_shapes, threads) {
                 return Err(refused(&graph, format!("failed to {error}")));
             }
             coverage.nodes_covered = coverage.nodes_total;

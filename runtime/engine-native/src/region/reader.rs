@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if self.left_out.is_empty() { Ok(self.builder.finish(&outputs)) } else { Err(self.left_out) }
+        if self.left_out.is_empty() { Ok(self.builder.finish(self.table, &outputs)) } else { Err(self.left_out) }
     }
 
     fn output(&mut self, name: &str, element: ElementType) -> Result<ValueId, Reason> {

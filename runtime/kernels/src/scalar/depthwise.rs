@@ -9,12 +9,12 @@ pub(crate) fn pack(weights: &DepthwiseWeights<'_>) -> Result<PackedDepthwise, Ke
     let (channels, taps) = (weights.channels, weights.taps);
     let at = |position: usize| i16::from(weights.weights[position % channels * taps + position / channels]);
     let starts = if weights.bias.is_empty() { vec![0; channels] } else { weights.bias.to_vec() };
-    let form = DepthwiseForm::ByTap((0..channels * taps).map(at).collect());
+    let form = DepthwiseForm::Taps((0..channels * taps).map(at).collect());
     Ok(PackedDepthwise { channels, zero_point: weights.zero_point, starts, form })
 }
 
 pub(crate) fn run(packed: &PackedDepthwise, run: DepthwiseRun<'_>, scratch: &mut Scratch) {
-    let DepthwiseForm::ByTap(weights) = &packed.form else { return };
+    let DepthwiseForm::Taps(weights) = &packed.form else { return };
     let channels = packed.channels;
     let sums = room(&mut scratch.sums, channels);
     // At most 255, which an i16 holds.

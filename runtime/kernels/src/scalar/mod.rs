@@ -4,11 +4,21 @@
 mod dense;
 pub(crate) mod depthwise;
 
-use crate::{DenseKernel, DepthwiseKernel, Isa, Table};
+use crate::elementwise::ElementwiseKernel;
+use crate::table::{DenseKernel, DepthwiseKernel};
+use crate::{Add, AveragePool, GlobalAveragePool, Isa, Table, border, pool};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Scalar,
     available: || true,
     dense: DenseKernel { pack: dense::pack, run: dense::run },
     depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
+    elementwise: ElementwiseKernel {
+        add: Add::run,
+        quantize: border::quantize,
+        dequantize: border::dequantize,
+        max_pool: pool::max_pool,
+        average_pool: AveragePool::run,
+        global_average_pool: GlobalAveragePool::run,
+    },
 };

@@ -6,14 +6,16 @@ use std::arch::x86_64::*;
 
 use crate::dense::PackedDense;
 use crate::rows::Rows;
+use crate::table::{DenseKernel, DepthwiseKernel};
 use crate::tiles::{self, Tile, TileKernel, TileOutput, TileShape};
-use crate::{DenseKernel, DepthwiseKernel, Isa, Output, Scratch, Table};
+use crate::{Isa, Output, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Avx512Vnni,
     available,
     dense: DenseKernel { pack: |weights| tiles::pack(&Vnni::SHAPE, weights), run },
     depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
+    elementwise: super::elementwise::KERNEL,
 };
 
 fn available() -> bool {

@@ -5,14 +5,16 @@ use std::arch::x86_64::*;
 use super::avx2;
 use crate::dense::PackedDense;
 use crate::rows::Rows;
+use crate::table::DenseKernel;
 use crate::tiles::{self, Tile, TileKernel, TileShape};
-use crate::{DenseKernel, Isa, Output, Scratch, Table};
+use crate::{Isa, Output, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::AvxVnni,
     available: || (avx2::TABLE.available)() && is_x86_feature_detected!("avxvnni"),
     dense: DenseKernel { pack: |weights| tiles::pack(&Vnni::SHAPE, weights), run },
     depthwise: avx2::TABLE.depthwise,
+    elementwise: super::elementwise::KERNEL,
 };
 
 fn run(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, output: Output<'_>) {

@@ -42,11 +42,11 @@ pub(super) fn pack(weights: &DepthwiseWeights<'_>) -> Result<PackedDepthwise, Ke
         }
         starts.extend(lanes().map(|channel| weights.start(channel)));
     }
-    Ok(PackedDepthwise { channels, zero_point: weights.zero_point, starts, form: DepthwiseForm::ByTwo(packed) })
+    Ok(PackedDepthwise { channels, zero_point: weights.zero_point, starts, form: DepthwiseForm::Pairs(packed) })
 }
 
 pub(super) fn run(packed: &PackedDepthwise, mut run: DepthwiseRun<'_>, scratch: &mut Scratch) {
-    let DepthwiseForm::ByTwo(weights) = &packed.form else { return scalar::run(packed, run, scratch) };
+    let DepthwiseForm::Pairs(weights) = &packed.form else { return scalar::run(packed, run, scratch) };
     let channels = packed.channels;
     let twos = run.window.taps().div_ceil(2);
     let outside = room(&mut scratch.patches, channels);

@@ -44,7 +44,7 @@ pub(super) fn pack(weights: &DepthwiseWeights<'_>) -> Result<PackedDepthwise, Ke
         }
         starts.extend(lanes().map(|channel| weights.start(channel)));
     }
-    let form = DepthwiseForm::ByFour(packed);
+    let form = DepthwiseForm::Fours(packed);
     Ok(PackedDepthwise { channels, zero_point: weights.zero_point, starts, form })
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Block<'a> {
 }
 
 pub(super) fn run(packed: &PackedDepthwise, run: DepthwiseRun<'_>, scratch: &mut Scratch) {
-    let DepthwiseForm::ByFour(weights) = &packed.form else { return scalar::run(packed, run, scratch) };
+    let DepthwiseForm::Fours(weights) = &packed.form else { return scalar::run(packed, run, scratch) };
     let channels = packed.channels;
     let fours = run.window.taps().div_ceil(4);
     let outside = room(&mut scratch.patches, channels);

@@ -1,0 +1,87 @@
+//! The threads of one run, and how the large steps are cut into parts for them.
+
+use runtime_kernels::{Add, Convolution, Linear, Output, Requantization, Scratch, Table};
+use runtime_threads::Team;
+
+/// Products below which a step is faster on one thread than shared out.
+const PRODUCTS_MIN: usize = 150_000;
+/// Bytes below which an element-wise step is.
+const BYTES_MIN: usize = 64 << 10;
+/// Parts for each thread: one that is late holds the others up by a part of a part only.
+const PARTS_EACH: usize = 2;
+
+/// What steps run on.
+pub(crate) struct Workers<'a> {
+    pub(crate) table: &'static Table,
+    pub(crate) team: Team<'a>,
+    /// One a thread at least; the first is the caller's.
+    pub(crate) scratches: &'a mut [Scratch],
+}
+
+impl Workers<'_> {
+    /// Rows of one part of `rows`, all in one when `products` are few.
+    fn part(&self, rows: usize, products: usize) -> usize {
+        if self.team.size() == 1 || products < PRODUCTS_MIN {
+            return rows.max(1);
+        }
+        rows.div_ceil(self.team.size() * PARTS_EACH).max(1)
+    }
+
+    pub(crate) fn convolve(&mut self, convolution: &Convolution, input: &[u8], output: &mut [u8]) {
+        let (lines, bytes) = (convolution.lines(), output.len());
+        let part = self.part(lines, convolution.products());
+        if part >= lines {
+            convolution.run(input, &mut self.scratches[0], output);
+            return;
+        }
+        let line = bytes / lines;
+        self.team.share(self.scratches, output, part * line, |scratch, number, output| {
+            let first = number * part;
+            convolution.run_lines(input, first..first + output.len() / line, scratch, output);
+        });
+    }
+
+    pub(crate) fn linear(
+        &mut self,
+        linear: &Linear,
+        input: &[u8],
+        rows: usize,
+        requantization: &Requantization,
+        output: &mut [u8],
+    ) {
+        let columns = linear.columns();
+        let part = self.part(rows, rows * linear.depth() * columns);
+        self.team.share(self.scratches, output, (part * columns).max(1), |scratch, number, data| {
+            let rows = data.len() / columns.max(1);
+            let input = &input[number * part * linear.depth()..][..rows * linear.depth()];
+            linear.run(input, rows, scratch, Output::Bytes { data, stride: columns, requantization });
+        });
+    }
+
+    pub(crate) fn linear_to_floats(
+        &mut self,
+        linear: &Linear,
+        input: &[u8],
+        rows: usize,
+        multipliers: &[f32],
+        output: &mut [f32],
+    ) {
+        let columns = linear.columns();
+        let part = self.part(rows, rows * linear.depth() * columns);
+        self.team.share(self.scratches, output, (part * columns).max(1), |scratch, number, data| {
+            let rows = data.len() / columns.max(1);
+            let input = &input[number * part * linear.depth()..][..rows * linear.depth()];
+            linear.run(input, rows, scratch, Output::Floats { data, multipliers });
+        });
+    }
+
+    pub(crate) fn add(&mut self, add: &Add, a: &[u8], b: &[u8], output: &mut [u8]) {
+        let shared = self.team.size() > 1 && output.len() >= BYTES_MIN;
+        let length = if shared { output.len().div_ceil(self.team.size()) } else { output.len() };
+        let table = self.table;
+        self.team.share(self.scratches, output, length.max(1), |_, number, output| {
+            let here = number * length..number * length + output.len();
+            table.add(add, &a[here.clone()], &b[here], output);
+        });
+    }
+}

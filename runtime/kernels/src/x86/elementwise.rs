@@ -1,0 +1,34 @@
+//! The scalar loops, compiled for AVX2 with FMA: the compiler vectorizes them, and a fused multiply-add is one
+//! instruction.
+
+use crate::elementwise::ElementwiseKernel;
+use crate::{Add, Affine, AveragePool, GlobalAveragePool, Scratch, Window, border, pool};
+
+/// Every level of this architecture has AVX2 and FMA.
+pub(super) const KERNEL: ElementwiseKernel =
+    ElementwiseKernel { add, quantize, dequantize, max_pool, average_pool, global_average_pool };
+
+/// A function of the table around one that needs AVX2 and FMA.
+macro_rules! compiled {
+    ($name:ident($($argument:ident: $kind:ty),*) $body:block) => {
+        fn $name($($argument: $kind),*) {
+            #[target_feature(enable = "avx2,fma")]
+            fn inner($($argument: $kind),*) $body
+            // SAFETY: the rows of the table that have this function are handed out only where the CPU has both.
+            unsafe { inner($($argument),*) }
+        }
+    };
+}
+
+compiled!(add(add: &Add, a: &[u8], b: &[u8], y: &mut [u8]) { add.run_fused(a, b, y) });
+compiled!(quantize(input: &[f32], affine: &Affine, output: &mut [u8]) { border::quantize(input, affine, output) });
+compiled!(dequantize(input: &[u8], affine: &Affine, output: &mut [f32]) { border::dequantize(input, affine, output) });
+compiled!(max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {
+    pool::max_pool(window, channels, input, output)
+});
+compiled!(average_pool(pool: &AveragePool, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
+    pool.run(input, scratch, output)
+});
+compiled!(global_average_pool(pool: &GlobalAveragePool, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
+    pool.run(input, scratch, output)
+});
