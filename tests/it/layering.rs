@@ -18,6 +18,7 @@ const LAYERS: [(&str, u32); 24] = [
     ("runtime-artifact", 10),
     ("runtime-engine", 10),
     ("runtime-engine-native", 20),
+    ("runtime-engine-ort", 20),
     ("runtime-console", 20),
     ("cloud-sync-protocol", 20),
     ("cloud-sync-store", 20),
