@@ -7,7 +7,7 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// The layer of each member, times ten (layer 0.5 is 5).
-const LAYERS: [(&str, u32); 24] = [
+const LAYERS: [(&str, u32); 25] = [
     ("targets-profile", 0),
     ("runtime-tensor", 0),
     ("runtime-threads", 0),
