@@ -10,9 +10,9 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const LAYERS: [(&str, u32); 25] = [
     ("targets-profile", 0),
     ("runtime-tensor", 0),
-    ("runtime-threads", 0),
     ("runtime-trust", 0),
     ("runtime-disk", 5),
+    ("runtime-threads", 5),
     ("runtime-graph", 10),
     ("runtime-kernels", 10),
     ("runtime-artifact", 10),

@@ -82,7 +82,7 @@ fn a_covered_model_counts_its_nodes_and_products() {
     assert_eq!((coverage.nodes_total, coverage.nodes_covered), (6, 6));
     assert_eq!((coverage.macs_total, coverage.macs_covered), (16, 16));
     assert!(coverage.left_out.is_empty());
-    assert_eq!(session.isa(), "scalar");
+    assert_eq!(session.isa(), runtime_kernels::fastest().isa.name());
 }
 
 #[test]
