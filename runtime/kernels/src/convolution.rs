@@ -127,7 +127,8 @@ impl Convolution {
             Requantization::new(*x_scale, weight_scales, *y_scale, *y_zero_point, bounds[0], bounds[1])?;
         requantization.expect_columns(shape.output_channels)?;
         let work = if inputs == 1 && outputs == 1 && groups > 1 {
-            let weights = DepthwiseWeights { weights, channels: groups, taps, bias, zero_point };
+            let weights =
+                DepthwiseWeights { weights, channels: groups, taps, width: window.kernel[1], bias, zero_point };
             Work::Depthwise((table.depthwise.pack)(&weights)?, requantization)
         } else {
             let piece = if Reading::taps_together(&window, groups) { window.kernel[1] * inputs } else { inputs };

@@ -12,6 +12,8 @@ pub struct DepthwiseWeights<'a> {
     pub channels: usize,
     /// Weights of one filter: kernel height times width.
     pub taps: usize,
+    /// Kernel width.
+    pub width: usize,
     /// One a channel, in units of x_scale * w_scale; empty means zeros.
     pub bias: &'a [i32],
     /// Zero point of the input as stored.
@@ -126,6 +128,8 @@ pub(crate) enum DepthwiseForm {
     Taps(Vec<i16>),
     /// Blocks of channels; in a block four taps at a time, and the four weights of one channel beside each other.
     Fours(Vec<i8>),
+    /// The same of windows of three by three: a column of a window and nothing are the four.
+    Columns(Vec<i8>),
     /// Blocks of channels; in a block two taps at a time, and the two weights of one channel beside each other.
     Pairs(Vec<i16>),
 }
@@ -135,7 +139,7 @@ impl PackedDepthwise {
     pub(crate) fn bytes(&self) -> usize {
         let weights = match &self.form {
             DepthwiseForm::Taps(weights) | DepthwiseForm::Pairs(weights) => weights.len() * 2,
-            DepthwiseForm::Fours(weights) => weights.len(),
+            DepthwiseForm::Fours(weights) | DepthwiseForm::Columns(weights) => weights.len(),
         };
         weights + self.starts.len() * 4
     }

@@ -1,7 +1,7 @@
 //! What a table has beside products: the loops that the compiler turns into vectors by itself, compiled once for each
 //! instruction set.
 
-use crate::{Add, Affine, AveragePool, GlobalAveragePool, Scratch, Table, Window};
+use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Scratch, Table, Window};
 
 /// The loops of one instruction set. All of them give the scalar loops' bytes.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,7 @@ pub(crate) struct ElementwiseKernel {
     pub(crate) add: fn(&Add, &[u8], &[u8], &mut [u8]),
     pub(crate) quantize: fn(&[f32], &Affine, &mut [u8]),
     pub(crate) dequantize: fn(&[u8], &Affine, &mut [f32]),
+    pub(crate) permute: fn(&Permutation, &[u8], &mut [u8]),
     pub(crate) max_pool: fn(&Window, usize, &[u8], &mut [u8]),
     pub(crate) average_pool: fn(&AveragePool, &[u8], &mut Scratch, &mut [u8]),
     pub(crate) global_average_pool: fn(&GlobalAveragePool, &[u8], &mut Scratch, &mut [u8]),
@@ -28,6 +29,11 @@ impl Table {
     /// Dequantizes element by element.
     pub fn dequantize(&self, input: &[u8], affine: &Affine, output: &mut [f32]) {
         (self.elementwise.dequantize)(input, affine, output);
+    }
+
+    /// Copies bytes in another order of axes.
+    pub fn permute(&self, permutation: &Permutation, input: &[u8], output: &mut [u8]) {
+        (self.elementwise.permute)(permutation, input, output);
     }
 
     /// The largest byte under each window of whole images of `channels` channels; what lies outside does not count.

@@ -59,7 +59,8 @@ impl Permutation {
     }
 
     /// Copies bytes in the new order.
-    pub fn run_bytes(&self, input: &[u8], output: &mut [u8]) {
+    #[inline(always)]
+    pub(crate) fn run_bytes(&self, input: &[u8], output: &mut [u8]) {
         self.run(input, output);
     }
 
@@ -69,6 +70,7 @@ impl Permutation {
     }
 
     /// Not public, so that it is compiled here, with this crate's optimization.
+    #[inline(always)]
     fn run<T: Copy>(&self, input: &[T], output: &mut [T]) {
         if self.length == 0 {
             return;
@@ -78,6 +80,15 @@ impl Permutation {
             return;
         }
         let (line, step) = (self.sizes[RANK_MAX - 1], self.steps[RANK_MAX - 1]);
+        if self.sizes[RANK_MAX - 2] == self.length / line && self.steps[RANK_MAX - 2] == 1 {
+            // Planes become neighbours, as when the few channels of a picture do.
+            match line {
+                2 => return interleave::<T, 2>(input, step, &mut output[..self.length]),
+                3 => return interleave::<T, 3>(input, step, &mut output[..self.length]),
+                4 => return interleave::<T, 4>(input, step, &mut output[..self.length]),
+                _ => {}
+            }
+        }
         let mut position = [0; RANK_MAX];
         let mut from = 0;
         for places in output[..self.length].chunks_exact_mut(line) {
@@ -98,6 +109,18 @@ impl Permutation {
                 from -= self.steps[axis] * self.sizes[axis];
                 position[axis] = 0;
             }
+        }
+    }
+}
+
+/// Element i of each of `C` planes, which lie `step` apart, beside each other.
+#[inline(always)]
+fn interleave<T: Copy, const C: usize>(input: &[T], step: usize, output: &mut [T]) {
+    let pixels = output.len() / C;
+    let planes: [&[T]; C] = std::array::from_fn(|plane| &input[plane * step..plane * step + pixels]);
+    for (pixel, place) in output.chunks_exact_mut(C).enumerate() {
+        for (place, plane) in place.iter_mut().zip(&planes) {
+            *place = plane[pixel];
         }
     }
 }

@@ -211,7 +211,7 @@ impl Step {
         match self {
             Self::Permute { input, permutation, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                permutation.run_bytes(from, to);
+                table.permute(permutation, from, to);
             }
             Self::Convolve { convolution, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);

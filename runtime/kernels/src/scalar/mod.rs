@@ -6,7 +6,7 @@ pub(crate) mod depthwise;
 
 use crate::elementwise::ElementwiseKernel;
 use crate::table::{DenseKernel, DepthwiseKernel};
-use crate::{Add, AveragePool, GlobalAveragePool, Isa, Table, border, pool};
+use crate::{Add, AveragePool, GlobalAveragePool, Isa, Permutation, Table, border, pool};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Scalar,
@@ -17,6 +17,7 @@ pub(crate) const TABLE: Table = Table {
         add: Add::run,
         quantize: border::quantize,
         dequantize: border::dequantize,
+        permute: Permutation::run_bytes,
         max_pool: pool::max_pool,
         average_pool: AveragePool::run,
         global_average_pool: GlobalAveragePool::run,

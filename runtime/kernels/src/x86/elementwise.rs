@@ -2,7 +2,7 @@
 //! instruction.
 
 use crate::elementwise::ElementwiseKernel;
-use crate::{Add, Affine, AveragePool, GlobalAveragePool, Scratch, Window, border, pool};
+use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Scratch, Window, border, pool};
 
 /// Every level of this architecture has AVX2 and FMA.
 pub(super) const KERNEL: ElementwiseKernel =
@@ -23,6 +23,7 @@ macro_rules! compiled {
 compiled!(add(add: &Add, a: &[u8], b: &[u8], y: &mut [u8]) { add.run_fused(a, b, y) });
 compiled!(quantize(input: &[f32], affine: &Affine, output: &mut [u8]) { border::quantize(input, affine, output) });
 compiled!(dequantize(input: &[u8], affine: &Affine, output: &mut [f32]) { border::dequantize(input, affine, output) });
+compiled!(permute(permutation: &Permutation, input: &[u8], output: &mut [u8]) { permutation.run_bytes(input, output) });
 compiled!(max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {
     pool::max_pool(window, channels, input, output)
 });

@@ -3,9 +3,11 @@
 //! The bytes of four taps are interleaved, so that each lane of an accumulator has one channel's four. Interleaving
 //! works inside of quarters of a vector, so that accumulator a has channels 4a to 4a + 3 of each quarter's sixteen;
 //! packing the four accumulators together at the end undoes this order. Blocks of 64 channels, and of 32 where that
-//! is all that is left.
+//! is all that is left. Windows of three by three have a column of three and nothing as their four, so that the
+//! interleaved columns of one window serve the next ones.
 
 mod lanes;
+mod three;
 
 use crate::depthwise::{DepthwiseForm, DepthwiseRun, PackedDepthwise, Taps};
 use crate::scalar::depthwise as scalar;
@@ -33,18 +35,24 @@ pub(super) fn pack(weights: &DepthwiseWeights<'_>) -> Result<PackedDepthwise, Ke
     if taps > Taps::MAX {
         return scalar::pack(weights);
     }
+    let is_three = taps == 9 && weights.width == 3;
+    let fours: Vec<[usize; 4]> = if is_three {
+        // There is no tap 9.
+        (0..3).map(|column| [column, 3 + column, 6 + column, 9]).collect()
+    } else {
+        (0..taps.div_ceil(4)).map(|four| std::array::from_fn(|part| 4 * four + part)).collect()
+    };
     let (mut packed, mut starts) = (Vec::new(), Vec::new());
     for (first, width) in blocks(channels) {
         let lanes = || (0..width).map(move |lane| first + channel_of(lane, width));
-        for four in 0..taps.div_ceil(4) {
+        for four in &fours {
             for channel in lanes() {
-                let weight = |tap: usize| weights.weight(channel, tap).unwrap_or(0);
-                packed.extend((4 * four..4 * four + 4).map(weight));
+                packed.extend(four.map(|tap| weights.weight(channel, tap).unwrap_or(0)));
             }
         }
         starts.extend(lanes().map(|channel| weights.start(channel)));
     }
-    let form = DepthwiseForm::Fours(packed);
+    let form = if is_three { DepthwiseForm::Columns(packed) } else { DepthwiseForm::Fours(packed) };
     Ok(PackedDepthwise { channels, zero_point: weights.zero_point, starts, form })
 }
 
@@ -66,7 +74,10 @@ pub(super) struct Block<'a> {
 }
 
 pub(super) fn run(packed: &PackedDepthwise, run: DepthwiseRun<'_>, scratch: &mut Scratch) {
-    let DepthwiseForm::Fours(weights) = &packed.form else { return scalar::run(packed, run, scratch) };
+    let (DepthwiseForm::Fours(weights) | DepthwiseForm::Columns(weights)) = &packed.form else {
+        return scalar::run(packed, run, scratch);
+    };
+    let is_three = matches!(packed.form, DepthwiseForm::Columns(_));
     let channels = packed.channels;
     let fours = run.window.taps().div_ceil(4);
     let outside = room(&mut scratch.patches, channels);
@@ -84,9 +95,11 @@ pub(super) fn run(packed: &PackedDepthwise, run: DepthwiseRun<'_>, scratch: &mut
         };
         // SAFETY: this row of the table is handed out only where the CPU has these instructions.
         unsafe {
-            match width {
-                32 => lanes::narrow(&block, &mut run, outside),
-                _ => lanes::wide(&block, &mut run, outside),
+            match (width, is_three) {
+                (32, false) => lanes::narrow(&block, &mut run, outside),
+                (_, false) => lanes::wide(&block, &mut run, outside),
+                (32, true) => three::narrow(&block, &mut run, outside),
+                (_, true) => three::wide(&block, &mut run, outside),
             }
         }
         at += width;

@@ -83,7 +83,7 @@ macro_rules! block_of_channels {
 /// The multipliers of one accumulator: four of each quarter, `pointer` being at the first quarter's.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn quarters(pointer: *const f32) -> __m512 {
+pub(super) unsafe fn quarters(pointer: *const f32) -> __m512 {
     // SAFETY: the caller has 52 floats there: the fourth quarter's begin 48 after the first's.
     unsafe {
         let first = _mm512_castps128_ps512(_mm_loadu_ps(pointer));
@@ -96,7 +96,7 @@ unsafe fn quarters(pointer: *const f32) -> __m512 {
 /// The same of two halves.
 #[inline]
 #[target_feature(enable = "avx")]
-unsafe fn halves(pointer: *const f32) -> __m256 {
+pub(super) unsafe fn halves(pointer: *const f32) -> __m256 {
     // SAFETY: the caller has 20 floats there.
     unsafe { _mm256_set_m128(_mm_loadu_ps(pointer.add(16)), _mm_loadu_ps(pointer)) }
 }
