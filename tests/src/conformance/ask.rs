@@ -1,0 +1,142 @@
+//! Asking engines: one case on one engine, and all cases on two threads.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use runtime_engine::{Engine, EngineError, LoadOptions};
+use runtime_graph::{Model, ReadLimits};
+use runtime_tensor::NamedTensor;
+
+use super::Question;
+
+/// Cases that run at one time.
+const THREADS: usize = 2;
+/// The longest that one case may take; far above the slowest, so that only a hang meets it.
+const CASE_LIMIT: Duration = Duration::from_secs(120);
+/// Deep graphs recurse in a debug build.
+const STACK_BYTES: usize = 16 << 20;
+/// Threads of this name panic without a word: what they say is in the verdict.
+const THREAD_NAME: &str = "conformance-case";
+
+/// A question with its name; it is made when it is asked, so that not all of them lie in memory.
+#[derive(Clone)]
+pub struct Case {
+    /// `GROUP/NAME`, as it stands in gap lists.
+    pub name: String,
+    /// Makes the question; the error says why this suite cannot pose it.
+    pub make: Arc<dyn Fn() -> Result<Question, String> + Send + Sync>,
+}
+
+/// Why a case did not pass; `Ok` where it did.
+pub type Verdict = Result<(), String>;
+
+/// Asks every case of `engine`, two at a time, and returns the verdicts by name.
+///
+/// A panic is the verdict of its case; so is a hang, whose thread is left behind.
+pub fn ask_all(engine: &Arc<dyn Engine>, cases: &[Case]) -> BTreeMap<String, Verdict> {
+    silence_cases();
+    let next = AtomicUsize::new(0);
+    let verdicts = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let verdict = ask_apart(engine, case);
+                    verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(case.name.clone(), verdict);
+                }
+            });
+        }
+    });
+    verdicts.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks in a thread of its own, which a hang costs.
+fn ask_apart(engine: &Arc<dyn Engine>, case: &Case) -> Verdict {
+    let (sender, receiver) = mpsc::channel();
+    let (engine, make) = (Arc::clone(engine), Arc::clone(&case.make));
+    let work = move || {
+        let verdict = catch_unwind(AssertUnwindSafe(|| make().and_then(|question| ask(engine.as_ref(), &question))));
+        // The receiver is gone when the limit passed.
+        let _ = sender.send(verdict.unwrap_or_else(|panic| Err(format!("panic: {}", panic_text(panic.as_ref())))));
+    };
+    let thread = std::thread::Builder::new().name(THREAD_NAME.into()).stack_size(STACK_BYTES).spawn(work);
+    if let Err(error) = thread {
+        return Err(format!("no thread for it: {error}"));
+    }
+    let none = |_| Err(format!("no answer within {} s", CASE_LIMIT.as_secs()));
+    receiver.recv_timeout(CASE_LIMIT).unwrap_or_else(none)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+/// Engines catch panics, but the hook that prints them runs before.
+fn silence_cases() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().name() != Some(THREAD_NAME) {
+                usual(info);
+            }
+        }));
+    });
+}
+
+/// Asks one question: with the inputs as they are, and where the engine does not support that, with every input but
+/// the first one frozen into an initializer, as exporters write weights, scales, axes and shapes.
+pub fn ask(engine: &dyn Engine, question: &Question) -> Verdict {
+    match answer(engine, &question.model, &question.inputs, question) {
+        Err(Refusal::Unsupported(reason)) if question.inputs.len() > 1 => {
+            let frozen = frozen(&question.model, &question.inputs[1..])?;
+            answer(engine, &frozen, &question.inputs[..1], question).map_err(|refusal| match refusal {
+                Refusal::Unsupported(frozen) if frozen == reason => reason,
+                other => other.text(),
+            })
+        }
+        other => other.map_err(Refusal::text),
+    }
+}
+
+enum Refusal {
+    Unsupported(String),
+    Other(String),
+}
+
+impl Refusal {
+    fn text(self) -> String {
+        match self {
+            Self::Unsupported(text) | Self::Other(text) => text,
+        }
+    }
+}
+
+fn answer(engine: &dyn Engine, model: &[u8], inputs: &[NamedTensor], question: &Question) -> Result<(), Refusal> {
+    let refusal = |error: EngineError| match error {
+        EngineError::Unsupported { .. } => Refusal::Unsupported(format!("failed to {error}")),
+        _ => Refusal::Other(format!("failed to {error}")),
+    };
+    let mut session = engine.load(model, &LoadOptions::default()).map_err(refusal)?;
+    let found = session.run(inputs, &[], Some(Instant::now() + CASE_LIMIT)).map_err(refusal)?;
+    if found.len() != question.expected.len() {
+        return Err(Refusal::Other(format!("found {} outputs, expected {}", found.len(), question.expected.len())));
+    }
+    for ((name, tensor), expected) in found.iter().zip(&question.expected) {
+        expected.judge(tensor).map_err(|difference| Refusal::Other(format!("{name}: {difference}")))?;
+    }
+    Ok(())
+}
+
+/// The model with `inputs` as initializers.
+fn frozen(model: &[u8], inputs: &[NamedTensor]) -> Result<Vec<u8>, String> {
+    let mut model = Model::read(model, &ReadLimits::default()).map_err(|error| format!("failed to {error}"))?;
+    let graph = model.graph_mut();
+    graph.inputs.retain(|spec| inputs.iter().all(|(name, _)| *name != spec.name));
+    graph.initializers.extend(inputs.iter().cloned());
+    Ok(model.write())
+}
