@@ -4,6 +4,7 @@
 //! A model that an engine has no way to express is `None`, and its rows are reported as left out, not as passed.
 
 mod ask;
+mod gaps;
 mod models;
 mod node_tests;
 mod question;
@@ -16,8 +17,9 @@ use runtime_engine::{Engine, EngineError, LoadOptions, NumericsClass, Session, S
 use runtime_tensor::{ElementType, NamedTensor, Tensor, Tolerance, compare};
 
 pub use ask::{Case, Verdict, ask, ask_all};
+pub use gaps::{Gaps, Judgement, REWRITE_ENV, hold_to_gaps};
 pub use models::{native_models, test_models};
-pub use node_tests::{node_cases, onnx_test_data};
+pub use node_tests::{node_cases, onnx_test_data, posed};
 pub use question::{Expected, FLOAT_TOLERANCE, Nearest, Question};
 
 /// A model with one request and its answer.
