@@ -163,9 +163,11 @@ impl Writer<'_> {
             ElementType::I16 => (-32_768.0, 32_767.0),
             _ => return None,
         };
-        let value = self.cast(input, "float", ElementType::F32);
-        let scale = self.cast(scale, "scale", ElementType::F32);
-        let value = self.add("Div", &[&value, &scale], "steps");
+        // tract makes x / s of x * (1 / s), which rounds twice; in f64 that is the quotient of f32 after all.
+        let value = self.cast(input, "float", ElementType::F64);
+        let scale = self.cast(scale, "scale", ElementType::F64);
+        let value = self.add("Div", &[&value, &scale], "quotient");
+        let value = self.cast(&value, "steps", ElementType::F32);
         let mut value = self.add("Round", &[&value], "rounded");
         if let Some(zero_point) = zero_point {
             let zero_point = self.cast(zero_point, "zero", ElementType::F32);
@@ -274,7 +276,7 @@ mod tests {
         let node = Node::new("QuantizeLinear", &["x", "s"], &["y"]).with("axis", Attribute::Int(1));
         let mut graph = graph(node.with("block_size", Attribute::Int(2)), &[("s", scales)]);
         write_quantization_out(&mut graph, 21);
-        assert_eq!(operators(&graph), ["Cast", "Cast", "Div", "Round", "Max", "Min", "Cast"]);
+        assert_eq!(operators(&graph), ["Cast", "Cast", "Div", "Cast", "Round", "Max", "Min", "Cast"]);
         let scales = &graph.initializers["y/quantization/parameter_1"];
         assert_eq!(scales.shape(), [3, 4]);
         assert_eq!(scales.as_f32().unwrap(), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 5.0, 5.0, 6.0, 6.0]);

@@ -37,9 +37,9 @@ pub struct Gaps {
 pub struct Judgement {
     /// Lines for people; empty when the list holds.
     pub wrong: Vec<String>,
-    /// The list as the run found it, with reasons of lines that stay.
+    /// The list as the run found it.
     pub found: Gaps,
-    /// Lines that went or stayed, but none that came.
+    /// The old list without the lines that must go.
     pub shrunk: Gaps,
 }
 
@@ -108,7 +108,8 @@ impl Gaps {
                     }
                     either.then(|| reason.clone())
                 }
-                (Err(_), Some(reason)) => Some(reason.clone()),
+                (Err(_), Some(reason)) if either => Some(reason.clone()),
+                (Err(why), Some(_)) => Some(one_line(why)),
                 (Err(why), None) => {
                     wrong.push(format!("fails: {name}: {why}"));
                     Some(one_line(why))
@@ -132,8 +133,9 @@ impl Gaps {
         if wrong.is_empty() && found.totals != self.totals {
             wrong.push(format!("the totals of the head are stale; found {:?}", found.totals));
         }
-        let mut shrunk = found.clone();
-        shrunk.reasons.retain(|name, _| self.reasons.contains_key(name));
+        let kept = self.reasons.iter().filter(|(name, _)| found.reasons.contains_key(*name));
+        let reasons = kept.map(|(name, reason)| (name.clone(), reason.clone())).collect();
+        let shrunk = Self { reasons, totals: found.totals.clone() };
         Judgement { wrong, found, shrunk }
     }
 }
@@ -180,7 +182,8 @@ mod tests {
         for maybe in [true, false] {
             let judgement = gaps.judge(&verdicts(&[("a/fails", false), ("a/maybe", maybe), ("a/passes", true)]));
             assert_eq!(judgement.wrong, [] as [&str; 0]);
-            assert_eq!(judgement.found, gaps, "group b did not run and stays");
+            assert_eq!(judgement.shrunk, gaps, "group b did not run and stays");
+            assert_eq!(judgement.found.reasons["a/fails"], "new reason");
         }
         assert_eq!(Gaps::parse(&gaps.text()).unwrap(), gaps);
     }
