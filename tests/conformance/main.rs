@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use runtime_engine::Engine;
 use runtime_engine_native::NativeEngine;
-use tests::conformance::{Case, ask_all, hold_to_gaps, node_cases, onnx_test_data, posed};
+use tests::conformance::{Case, ask_all, hold_to_gaps, node_cases, onnx_test_data, posed, quantized_cases};
 use tests::peer;
 
 /// Node tests that tract alone answers, measured with every input but the first frozen.
@@ -30,7 +30,7 @@ fn list(name: &str) -> PathBuf {
 
 /// Every case that this machine can pose.
 fn cases(test: &str) -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = quantized_cases();
     if let Some(python) = peer::python(test) {
         cases.append(&mut posed(&node_cases(&onnx_test_data(&python))).0);
     }

@@ -7,6 +7,7 @@ mod ask;
 mod gaps;
 mod models;
 mod node_tests;
+mod quantized;
 mod question;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use ask::{Case, Verdict, ask, ask_all};
 pub use gaps::{Gaps, Judgement, REWRITE_ENV, hold_to_gaps};
 pub use models::{native_models, test_models};
 pub use node_tests::{node_cases, onnx_test_data, posed};
+pub use quantized::quantized_cases;
 pub use question::{Expected, FLOAT_TOLERANCE, Nearest, Question};
 
 /// A model with one request and its answer.

@@ -169,7 +169,8 @@ pub fn hold_to_gaps(file: &Path, verdicts: &BTreeMap<String, Verdict>) -> Gaps {
 mod tests {
     use super::*;
 
-    const LIST: &str = "# total: a 1 of 3 passed\n# total: b 0 of 1 passed\na/fails\twhy\na/maybe\tdepends on the CPU: x\nb/x\ty\n";
+    const LIST: &str =
+        "# total: a 1 of 3 passed\n# total: b 0 of 1 passed\na/fails\twhy\na/maybe\tdepends on the CPU: x\nb/x\ty\n";
 
     fn verdicts(rows: &[(&str, bool)]) -> BTreeMap<String, Verdict> {
         let verdict = |passed: bool| if passed { Ok(()) } else { Err("new\n reason".to_owned()) };
@@ -192,7 +193,10 @@ mod tests {
     fn every_way_to_be_wrong_is_found() {
         let gaps = Gaps::parse(LIST).unwrap();
         let rows = [
-            (verdicts(&[("a/fails", true), ("a/maybe", true), ("a/passes", true)]), "passes, so its line must go: a/fails"),
+            (
+                verdicts(&[("a/fails", true), ("a/maybe", true), ("a/passes", true)]),
+                "passes, so its line must go: a/fails",
+            ),
             (verdicts(&[("a/fails", false), ("a/maybe", true), ("a/passes", false)]), "fails: a/passes: new"),
             (verdicts(&[("a/maybe", true), ("a/passes", true)]), "is no case: a/fails"),
             (verdicts(&[("a/fails", false), ("a/maybe", true), ("a/1", true), ("a/2", true)]), "the totals"),

@@ -59,8 +59,7 @@ fn read_case(folder: &Path) -> Result<Question, String> {
     let inputs = model.inputs();
     let tensors = read("input", inputs.len())?;
     let inputs: Vec<NamedTensor> = inputs.into_iter().map(|spec| spec.name).zip(tensors).collect();
-    let mut expected: Vec<Expected> =
-        read("output", model.outputs().len())?.into_iter().map(Expected::of).collect();
+    let mut expected: Vec<Expected> = read("output", model.outputs().len())?.into_iter().map(Expected::of).collect();
     if model.graph().nodes.iter().any(|node| node.is("QLinearMatMul")) {
         expected = vec![Expected::Nearest(matrix_product(&inputs)?)];
     }

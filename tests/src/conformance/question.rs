@@ -65,8 +65,7 @@ impl Expected {
             }
             Self::Nearest(nearest) => nearest.judge(found),
             Self::OneOf(choices) => {
-                let verdicts: Vec<String> =
-                    choices.iter().map_while(|choice| choice.judge(found).err()).collect();
+                let verdicts: Vec<String> = choices.iter().map_while(|choice| choice.judge(found).err()).collect();
                 if verdicts.len() < choices.len() { Ok(()) } else { Err(verdicts.join("; or ")) }
             }
         }
