@@ -118,7 +118,7 @@ fn convolution(name: &str, class: Class) -> Question {
     let one_axis = class.kernel == 0;
     let (inputs, outputs, groups) = channels(&mut author.random, class.groups);
     let batch = author.random.one_of(&[1, 1, 3]);
-    let [height, width] = author.random.one_of(&[[7, 9], [8, 8], [9, 10]]);
+    let [height, width] = author.random.one_of(&[[9, 9], [10, 11], [12, 9]]);
     let span = if one_axis { 3 } else { class.kernel };
     let most = (class.dilation * (span - 1)) / 2;
     let pads = author.random.one_of(&[[0; 4], [most; 4], [0, most, most, 0]]);

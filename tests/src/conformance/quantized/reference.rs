@@ -234,7 +234,7 @@ mod tests {
         let left = counting(&[2, 1, 2]);
         let right = counting(&[2, 2]);
         assert_eq!(left.matrix_product(&right).values, [2.0, 3.0, 6.0, 11.0]);
-        assert_eq!(left.matrix_product(&counting(&[2, 2, 1])).values, [1.0, 12.0]);
+        assert_eq!(left.matrix_product(&counting(&[2, 2, 1])).values, [1.0, 13.0]);
         assert_eq!(right.transposed(&[1, 0]).values, [0.0, 2.0, 1.0, 3.0]);
         assert_eq!(counting(&[1, 1, 1, 2]).doubled().values, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
         let pair = counting(&[2, 1]);
