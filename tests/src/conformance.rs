@@ -4,11 +4,13 @@
 //! A model that an engine has no way to express is `None`, and its rows are reported as left out, not as passed.
 
 mod ask;
+mod expected_coverage;
 mod gaps;
 mod models;
 mod node_tests;
 mod quantized;
 mod question;
+mod real;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,12 +19,14 @@ use std::time::{Duration, Instant};
 use runtime_engine::{Engine, EngineError, LoadOptions, NumericsClass, Session, StateLink, with_states};
 use runtime_tensor::{ElementType, NamedTensor, Tensor, Tolerance, compare};
 
-pub use ask::{Case, Verdict, ask, ask_all};
+pub use ask::{Answered, Case, Verdict, ask, ask_all};
+pub use expected_coverage::{ExpectedCoverage, hold_to_coverage};
 pub use gaps::{Gaps, Judgement, REWRITE_ENV, hold_to_gaps};
 pub use models::{native_models, test_models};
 pub use node_tests::{node_cases, onnx_test_data, posed};
 pub use quantized::quantized_cases;
 pub use question::{Expected, FLOAT_TOLERANCE, Nearest, Question};
+pub use real::{real_cases, real_models};
 
 /// A model with one request and its answer.
 #[derive(Clone, Debug)]

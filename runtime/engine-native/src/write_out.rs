@@ -63,9 +63,8 @@ impl Writer<'_> {
     }
 
     fn tract_takes(&self, quantizes: bool, stored: ElementType, scale: ElementType) -> bool {
-        let is_constant = |position: usize| {
-            self.node.input(position).is_none_or(|name| self.graph.initializers.contains_key(name))
-        };
+        let is_constant =
+            |position: usize| self.node.input(position).is_none_or(|name| self.graph.initializers.contains_key(name));
         let takes_stored = match stored {
             ElementType::U8 | ElementType::I8 => true,
             ElementType::I32 => !quantizes,

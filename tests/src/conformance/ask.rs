@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use runtime_engine::{Engine, EngineError, LoadOptions};
+use runtime_engine::{Coverage, Engine, EngineError, LoadOptions};
 use runtime_graph::{Model, ReadLimits};
 use runtime_tensor::NamedTensor;
 
@@ -33,40 +33,53 @@ pub struct Case {
 /// Why a case did not pass; `Ok` where it did.
 pub type Verdict = Result<(), String>;
 
-/// Asks every case of `engine`, two at a time, and returns the verdicts by name.
+/// What came of one case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Whether the answer was right.
+    pub verdict: Verdict,
+    /// What the engine said about the model that answered; nothing where none was loaded.
+    pub coverage: Option<Coverage>,
+}
+
+/// Asks every case of `engine`, two at a time, and returns what came of each by name.
 ///
 /// A panic is the verdict of its case; so is a hang, whose thread is left behind.
-pub fn ask_all(engine: &Arc<dyn Engine>, cases: &[Case]) -> BTreeMap<String, Verdict> {
+pub fn ask_all(engine: &Arc<dyn Engine>, cases: &[Case]) -> BTreeMap<String, Answered> {
     silence_cases();
     let next = AtomicUsize::new(0);
-    let verdicts = Mutex::new(BTreeMap::new());
+    let answered = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = ask_apart(engine, case);
-                    verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(case.name.clone(), verdict);
+                    let one = ask_apart(engine, case);
+                    answered.lock().unwrap_or_else(PoisonError::into_inner).insert(case.name.clone(), one);
                 }
             });
         }
     });
-    verdicts.into_inner().unwrap_or_else(PoisonError::into_inner)
+    answered.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks in a thread of its own, which a hang costs.
-fn ask_apart(engine: &Arc<dyn Engine>, case: &Case) -> Verdict {
+fn ask_apart(engine: &Arc<dyn Engine>, case: &Case) -> Answered {
+    let failed = |why: String| Answered { verdict: Err(why), coverage: None };
     let (sender, receiver) = mpsc::channel();
     let (engine, make) = (Arc::clone(engine), Arc::clone(&case.make));
     let work = move || {
-        let verdict = catch_unwind(AssertUnwindSafe(|| make().and_then(|question| ask(engine.as_ref(), &question))));
+        let asked = catch_unwind(AssertUnwindSafe(|| match make() {
+            Ok(question) => ask(engine.as_ref(), &question),
+            Err(why) => failed(why),
+        }));
         // The receiver is gone when the limit passed.
-        let _ = sender.send(verdict.unwrap_or_else(|panic| Err(format!("panic: {}", panic_text(panic.as_ref())))));
+        let _ = sender.send(asked.unwrap_or_else(|panic| failed(format!("panic: {}", panic_text(panic.as_ref())))));
     };
     let thread = std::thread::Builder::new().name(THREAD_NAME.into()).stack_size(STACK_BYTES).spawn(work);
     if let Err(error) = thread {
-        return Err(format!("no thread for it: {error}"));
+        return failed(format!("no thread for it: {error}"));
     }
-    let none = |_| Err(format!("no answer within {} s", CASE_LIMIT.as_secs()));
+    let none = |_| failed(format!("no answer within {} s", CASE_LIMIT.as_secs()));
     receiver.recv_timeout(CASE_LIMIT).unwrap_or_else(none)
 }
 
@@ -90,17 +103,22 @@ fn silence_cases() {
 
 /// Asks one question: with the inputs as they are, and where the engine does not support that, with every input but
 /// the first one frozen into an initializer, as exporters write weights, scales, axes and shapes.
-pub fn ask(engine: &dyn Engine, question: &Question) -> Verdict {
-    match answer(engine, &question.model, &question.inputs, question) {
+pub fn ask(engine: &dyn Engine, question: &Question) -> Answered {
+    let mut coverage = None;
+    let asked = answer(engine, &question.model, &question.inputs, question, &mut coverage);
+    let verdict = match asked {
         Err(Refusal::Unsupported(reason)) if question.inputs.len() > 1 => {
-            let frozen = frozen(&question.model, &question.inputs[1..])?;
-            answer(engine, &frozen, &question.inputs[..1], question).map_err(|refusal| match refusal {
-                Refusal::Unsupported(frozen) if frozen == reason => reason,
-                other => other.text(),
+            frozen(&question.model, &question.inputs[1..]).and_then(|frozen| {
+                let asked = answer(engine, &frozen, &question.inputs[..1], question, &mut coverage);
+                asked.map_err(|refusal| match refusal {
+                    Refusal::Unsupported(_) => reason,
+                    Refusal::Other(other) => other,
+                })
             })
         }
         other => other.map_err(Refusal::text),
-    }
+    };
+    Answered { verdict, coverage }
 }
 
 enum Refusal {
@@ -116,12 +134,19 @@ impl Refusal {
     }
 }
 
-fn answer(engine: &dyn Engine, model: &[u8], inputs: &[NamedTensor], question: &Question) -> Result<(), Refusal> {
+fn answer(
+    engine: &dyn Engine,
+    model: &[u8],
+    inputs: &[NamedTensor],
+    question: &Question,
+    coverage: &mut Option<Coverage>,
+) -> Result<(), Refusal> {
     let refusal = |error: EngineError| match error {
         EngineError::Unsupported { .. } => Refusal::Unsupported(format!("failed to {error}")),
         _ => Refusal::Other(format!("failed to {error}")),
     };
     let mut session = engine.load(model, &LoadOptions::default()).map_err(refusal)?;
+    *coverage = Some(session.coverage().clone());
     let found = session.run(inputs, &[], Some(Instant::now() + CASE_LIMIT)).map_err(refusal)?;
     if found.len() != question.expected.len() {
         return Err(Refusal::Other(format!("found {} outputs, expected {}", found.len(), question.expected.len())));

@@ -67,7 +67,7 @@ fn read_case(folder: &Path) -> Result<Question, String> {
 }
 
 /// One tensor of ONNX's test data.
-fn read_tensor(file: &Path) -> Result<Tensor, String> {
+pub(super) fn read_tensor(file: &Path) -> Result<Tensor, String> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let bytes = std::fs::read(file).map_err(|error| format!("{name}: {error}"))?;
     let read = read_tensor_proto(&bytes, &ReadLimits::default());
