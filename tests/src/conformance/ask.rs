@@ -46,6 +46,10 @@ pub struct Answered {
 ///
 /// A panic is the verdict of its case; so is a hang, whose thread is left behind.
 pub fn ask_all(engine: &Arc<dyn Engine>, cases: &[Case]) -> BTreeMap<String, Answered> {
+    ask_all_within(engine, cases, CASE_LIMIT)
+}
+
+fn ask_all_within(engine: &Arc<dyn Engine>, cases: &[Case], limit: Duration) -> BTreeMap<String, Answered> {
     silence_cases();
     let next = AtomicUsize::new(0);
     let answered = Mutex::new(BTreeMap::new());
@@ -53,7 +57,7 @@ pub fn ask_all(engine: &Arc<dyn Engine>, cases: &[Case]) -> BTreeMap<String, Ans
         for _ in 0..THREADS {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let one = ask_apart(engine, case);
+                    let one = ask_apart(engine, case, limit);
                     answered.lock().unwrap_or_else(PoisonError::into_inner).insert(case.name.clone(), one);
                 }
             });
@@ -63,7 +67,7 @@ pub fn ask_all(engine: &Arc<dyn Engine>, cases: &[Case]) -> BTreeMap<String, Ans
 }
 
 /// Asks in a thread of its own, which a hang costs.
-fn ask_apart(engine: &Arc<dyn Engine>, case: &Case) -> Answered {
+fn ask_apart(engine: &Arc<dyn Engine>, case: &Case, limit: Duration) -> Answered {
     let failed = |why: String| Answered { verdict: Err(why), coverage: None };
     let (sender, receiver) = mpsc::channel();
     let (engine, make) = (Arc::clone(engine), Arc::clone(&case.make));
@@ -79,8 +83,8 @@ fn ask_apart(engine: &Arc<dyn Engine>, case: &Case) -> Answered {
     if let Err(error) = thread {
         return failed(format!("no thread for it: {error}"));
     }
-    let none = |_| failed(format!("no answer within {} s", CASE_LIMIT.as_secs()));
-    receiver.recv_timeout(CASE_LIMIT).unwrap_or_else(none)
+    let none = |_| failed(format!("no answer within {limit:?}"));
+    receiver.recv_timeout(limit).unwrap_or_else(none)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -164,4 +168,127 @@ fn frozen(model: &[u8], inputs: &[NamedTensor]) -> Result<Vec<u8>, String> {
     graph.inputs.retain(|spec| inputs.iter().all(|(name, _)| *name != spec.name));
     graph.initializers.extend(inputs.iter().cloned());
     Ok(model.write())
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime_engine::{NumericsClass, Session};
+    use runtime_graph::{Graph, Node};
+    use runtime_tensor::{Dimension, ElementType, Tensor, TensorSpec};
+
+    use super::*;
+    use crate::conformance::Expected;
+
+    /// An engine that does what the operator of the model's only node says.
+    struct Fickle;
+
+    struct Fixed(Vec<TensorSpec>, Coverage);
+
+    impl Engine for Fickle {
+        fn name(&self) -> &'static str {
+            "fickle"
+        }
+
+        fn build(&self) -> String {
+            "fickle 1".into()
+        }
+
+        fn load(&self, model: &[u8], _: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+            let model = Model::read(model, &ReadLimits::default()).expect("a model of this test");
+            match model.graph().nodes[0].operator.as_str() {
+                "Panics" => panic!("as it was told"),
+                "Hangs" => loop {
+                    std::thread::park();
+                },
+                "WantsConstant" if model.inputs().len() > 1 => {
+                    Err(EngineError::Unsupported { engine: "fickle".into(), reason: "right is no constant".into() })
+                }
+                _ => Ok(Box::new(Fixed(model.inputs(), Coverage::default()))),
+            }
+        }
+    }
+
+    impl Session for Fixed {
+        fn inputs(&self) -> &[TensorSpec] {
+            &self.0
+        }
+
+        fn outputs(&self) -> &[TensorSpec] {
+            &[]
+        }
+
+        fn run(
+            &mut self,
+            inputs: &[NamedTensor],
+            _: &[String],
+            _: Option<Instant>,
+        ) -> Result<Vec<NamedTensor>, EngineError> {
+            Ok(inputs[..1].to_vec())
+        }
+
+        fn reset(&mut self) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn resident_bytes(&self) -> u64 {
+            0
+        }
+
+        fn coverage(&self) -> &Coverage {
+            &self.1
+        }
+
+        fn numerics(&self) -> NumericsClass {
+            NumericsClass::Exact
+        }
+
+        fn isa(&self) -> &str {
+            "none"
+        }
+    }
+
+    fn number(value: f32) -> Tensor {
+        Tensor::from_f32(vec![1], vec![value]).expect("one value")
+    }
+
+    /// A case whose right answer is its first input, 1, plus `off`.
+    fn case(operator: &str, off: f32) -> Case {
+        let spec =
+            |name: &str| TensorSpec { name: name.into(), element: ElementType::F32, shape: vec![Dimension::Fixed(1)] };
+        let graph = Graph {
+            inputs: vec![spec("left"), spec("right")],
+            outputs: vec![spec("y")],
+            nodes: vec![Node::new(operator, &["left", "right"], &["y"])],
+            ..Graph::default()
+        };
+        let question = Question {
+            model: Model::from_graph(graph, 17).write(),
+            inputs: vec![("left".into(), number(1.0)), ("right".into(), number(2.0))],
+            expected: vec![Expected::of(number(1.0 + off))],
+        };
+        Case { name: format!("test/{operator}{off}"), make: Arc::new(move || Ok(question.clone())) }
+    }
+
+    #[test]
+    fn each_case_has_its_own_verdict() {
+        let engine: Arc<dyn Engine> = Arc::new(Fickle);
+        let mut cases = vec![case("Panics", 0.0), case("Answers", 0.0), case("Answers", 1.0)];
+        cases.push(case("WantsConstant", 0.0));
+        cases.push(Case { name: "test/impossible".into(), make: Arc::new(|| Err("no such data".into())) });
+        let answered = ask_all(&engine, &cases);
+        let verdict = |name: &str| answered[name].verdict.clone();
+        assert_eq!(verdict("test/Panics0"), Err("panic: as it was told".into()));
+        assert_eq!(verdict("test/Answers0"), Ok(()));
+        assert!(verdict("test/Answers1").unwrap_err().contains("found 1, expected 2"));
+        assert_eq!(verdict("test/WantsConstant0"), Ok(()), "the second input was frozen");
+        assert_eq!(verdict("test/impossible"), Err("no such data".into()));
+        assert_eq!(answered["test/Panics0"].coverage, None);
+    }
+
+    #[test]
+    fn a_hang_costs_its_own_case() {
+        let engine: Arc<dyn Engine> = Arc::new(Fickle);
+        let answered = ask_all_within(&engine, &[case("Hangs", 0.0)], Duration::from_millis(50));
+        assert_eq!(answered["test/Hangs0"].verdict, Err("no answer within 50ms".into()));
+    }
 }
