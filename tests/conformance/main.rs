@@ -4,14 +4,15 @@
 //! `NAME.coverage`. A new engine is one more test that calls [`conform`].
 #![allow(clippy::disallowed_methods)] // The lists are small files of this repository.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use runtime_engine::Engine;
 use runtime_engine_native::NativeEngine;
 use tests::conformance::{
-    Case, ExpectedCoverage, Gaps, ask_all, hold_to_coverage, hold_to_gaps, node_cases, onnx_test_data, posed,
-    quantized_cases, real_cases, real_models,
+    Case, ExpectedCoverage, Gaps, ask_all, exactness, hold_to_coverage, hold_to_gaps, node_cases, onnx_test_data,
+    posed, quantized_cases, real_cases, real_models,
 };
 use tests::peer;
 
@@ -28,6 +29,9 @@ const QUANTIZATION: [&str; 7] = [
     "node/matmulinteger",
     "node/dynamicquantizelinear",
 ];
+
+/// Quantized operators that regions covered wholly when this was written; the others stand in `native.coverage`.
+const EXACT_MIN: usize = 470;
 
 /// Groups of whole networks, and of single operators that quantized regions are made of.
 const NETWORKS: [&str; 2] = ["light", "tiny"];
@@ -76,4 +80,19 @@ fn the_native_engine_has_only_the_gaps_that_are_listed() {
     let quantized = |name: &&str| QUANTIZATION.iter().any(|start| name.starts_with(start));
     let missing: Vec<&str> = gaps.names().filter(quantized).collect();
     assert!(missing.is_empty(), "8-bit quantization must be whole: {missing:?}");
+}
+
+#[test]
+fn exact_answers_are_the_same_bytes_on_every_instruction_set() {
+    let cases = cases("exact_answers_are_the_same_bytes_on_every_instruction_set");
+    // The scalar kernels would need minutes for the large networks.
+    let small = |case: &&Case| case.name.starts_with("quantized/") || case.name.starts_with("tiny/");
+    let small: Vec<Case> = cases.iter().filter(small).cloned().collect();
+    let found = exactness(&NativeEngine::new(), &small);
+    // Past the harness's capture: which sets a machine has is what its run proved.
+    let _ = writeln!(std::io::stderr(), "exact models that ran, by instruction set: {:?}", found.cases);
+    assert!(found.wrong.is_empty(), "{}", found.wrong.join("\n"));
+    let scalar = found.cases.get("scalar").copied().unwrap_or_default();
+    assert!(scalar >= EXACT_MIN, "{scalar} models are exact, expected at least {EXACT_MIN}");
+    assert!(found.cases.values().all(|&cases| cases == scalar), "{:?}", found.cases);
 }

@@ -4,6 +4,7 @@
 //! A model that an engine has no way to express is `None`, and its rows are reported as left out, not as passed.
 
 mod ask;
+mod exact;
 mod expected_coverage;
 mod gaps;
 mod models;
@@ -20,6 +21,7 @@ use runtime_engine::{Engine, EngineError, LoadOptions, NumericsClass, Session, S
 use runtime_tensor::{ElementType, NamedTensor, Tensor, Tolerance, compare};
 
 pub use ask::{Answered, Case, Verdict, ask, ask_all};
+pub use exact::{Exactness, INSTRUCTION_SETS, exactness};
 pub use expected_coverage::{ExpectedCoverage, hold_to_coverage};
 pub use gaps::{Gaps, Judgement, REWRITE_ENV, hold_to_gaps};
 pub use models::{native_models, test_models};
