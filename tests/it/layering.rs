@@ -7,7 +7,7 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// The layer of each member, times ten (layer 0.5 is 5).
-const LAYERS: [(&str, u32); 23] = [
+const LAYERS: [(&str, u32); 24] = [
     ("targets-profile", 0),
     ("runtime-tensor", 0),
     ("runtime-trust", 0),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u32); 23] = [
     ("runtime-artifact", 10),
     ("runtime-engine", 10),
     ("runtime-engine-native", 20),
+    ("runtime-engine-ort", 20),
     ("runtime-console", 20),
     ("cloud-sync-protocol", 20),
     ("cloud-sync-store", 20),

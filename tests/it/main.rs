@@ -12,6 +12,7 @@ mod raw;
 
 mod hostile_artifacts;
 mod layering;
+mod onnxruntime;
 mod pages;
 mod peers;
 mod stories;

@@ -49,6 +49,23 @@ pub fn run_python(python: &Path, script: &str, arguments: &[&str]) -> Output {
     output
 }
 
+/// Where the peers' `onnxruntime` keeps its shared library.
+const FIND_ONNXRUNTIME: &str = "import onnxruntime, pathlib; \
+    print(*(pathlib.Path(onnxruntime.__file__).parent / 'capi').glob('libonnxruntime.so*'), sep='\\n')";
+
+/// The interpreter and ONNX Runtime's shared library, or a skip.
+pub fn onnxruntime(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let python = python(test)?;
+    let output = Command::new(&python).args(["-c", FIND_ONNXRUNTIME]).output().expect("the interpreter starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let Some(library) = text.lines().next().filter(|line| !line.is_empty()) else {
+        let why = String::from_utf8_lossy(&output.stderr);
+        skip(test, &format!("onnxruntime's library is not beside {}: {}", python.display(), why.trim()));
+        return None;
+    };
+    Some((python, PathBuf::from(library)))
+}
+
 /// A mosquitto on one loopback port that can be killed and started again; it ends when dropped.
 #[derive(Debug)]
 pub struct Mosquitto {

@@ -80,7 +80,7 @@ impl Local {
     /// Over a device whose folder this process has opened. Models are loaded when something needs them to answer.
     pub(crate) fn new(device: Arc<Device>, trust: &TrustState) -> Self {
         let state = device.machine(trust);
-        let inference = Inference::new(device.settings.inference());
+        let inference = Inference::new(device.settings.inference(device.engines.clone()));
         let executor = Executor::new(device, inference, state, Alone::default());
         Local { executor, stopwatch: Stopwatch::start(), tickets: 0 }
     }

@@ -7,7 +7,7 @@ use runtime_console::{Classified, ExitCode};
 use runtime_disk::DiskError;
 use runtime_engine::EngineError;
 use runtime_graph::GraphError;
-use runtime_inference::ProofFailure;
+use runtime_inference::{IsaError, ProofFailure};
 use runtime_tensor::TensorError;
 use runtime_trust::keyfile::KeyFileError;
 
@@ -50,6 +50,9 @@ pub(crate) enum PipelineError {
     /// The sealed model did not pass the self-test that devices will run.
     #[error("the self-test on this machine: failed to {0}")]
     Proof(#[from] ProofFailure),
+    /// An instruction set that cannot be forced.
+    #[error("failed to {0}")]
+    Isa(#[from] IsaError),
     #[error("{0}")]
     Console(#[from] runtime_console::Failure),
 }
@@ -95,7 +98,7 @@ fn disk_code(error: &DiskError) -> ExitCode {
 fn engine_code(error: &EngineError) -> ExitCode {
     match error {
         EngineError::Unsupported { .. } => ExitCode::Unsupported,
-        EngineError::NoDevice { .. } => ExitCode::Unreachable,
+        EngineError::NoDevice { .. } | EngineError::NoLibrary { .. } => ExitCode::Unreachable,
         EngineError::Internal { .. } | EngineError::Deadline => ExitCode::Bug,
         EngineError::BadModel { .. } | EngineError::BadInput { .. } => ExitCode::Usage,
     }
@@ -129,6 +132,8 @@ impl Classified for PipelineError {
             PipelineError::Pack(PackError::Disk(error)) | PipelineError::Disk(error) => disk_code(error),
             PipelineError::Pack(_) => ExitCode::Usage,
             PipelineError::Proof(_) => ExitCode::SelfTestFailed,
+            PipelineError::Isa(IsaError::Unknown { .. }) => ExitCode::Usage,
+            PipelineError::Isa(IsaError::Missing { .. }) => ExitCode::Unreachable,
             PipelineError::Console(failure) => failure.code(),
         }
     }
@@ -142,6 +147,9 @@ impl Classified for PipelineError {
             }
             PipelineError::NoDevice(_) | PipelineError::Train(TrainError::NoDevice { .. }) => {
                 Some("use --device cpu, or --device auto to fall back by itself".to_owned())
+            }
+            PipelineError::Engine(EngineError::NoLibrary { .. }) => {
+                Some("--ort-library, or CASK_ORT_LIBRARY, names the library".to_owned())
             }
             _ => None,
         }

@@ -103,7 +103,7 @@ fn open_first(names: &[&str]) -> Option<libloading::Library> {
     names.iter().find_map(|name| {
         // SAFETY: loading these NVIDIA libraries runs their initializers only; they are the ones that the CUDA backend
         // loads itself a moment later.
-        unsafe { libloading::Library::new(name) }.ok()
+        unsafe { libloading::Library::new(*name) }.ok()
     })
 }
 

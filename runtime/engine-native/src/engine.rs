@@ -57,7 +57,10 @@ fn choose_table(options: &LoadOptions) -> Result<&'static Table, EngineError> {
     let names = || Isa::all().map(Isa::name).collect::<Vec<_>>().join(", ");
     let isa = Isa::from_name(name)
         .ok_or_else(|| unsupported(format!("instruction set {name:?} is not built in; {} are", names())))?;
-    dispatch(isa).ok_or_else(|| unsupported(format!("this CPU has no {name}")))
+    dispatch(isa).ok_or_else(|| EngineError::NoDevice {
+        device: "cpu".into(),
+        reason: format!("it lacks the instruction set {name}; leave the choice out, or take one that it has"),
+    })
 }
 
 fn load(bytes: &[u8], options: &LoadOptions, table: &'static Table) -> Result<Box<dyn Session>, EngineError> {

@@ -40,6 +40,21 @@ pub enum EngineError {
         /// What was looked for and what was found.
         reason: String,
     },
+    /// A library that the engine loads at run time is missing or does not fit.
+    #[error(
+        "load the library {library} for engine {engine}: found {found}, expected {expected}; install one that fits, or \
+         name its path"
+    )]
+    NoLibrary {
+        /// The engine's name.
+        engine: String,
+        /// The path or name tried.
+        library: String,
+        /// What is there: nothing and why, or another version.
+        found: String,
+        /// The version needed.
+        expected: String,
+    },
     /// A fault of the engine itself, a panic that it caught included.
     #[error("run engine {engine}: {reason}; this is a fault of the engine, not of the request")]
     Internal {
@@ -59,6 +74,7 @@ impl EngineError {
             Self::BadInput { .. } => "bad-input",
             Self::Deadline => "deadline",
             Self::NoDevice { .. } => "no-device",
+            Self::NoLibrary { .. } => "no-library",
             Self::Internal { .. } => "internal",
         }
     }

@@ -12,10 +12,10 @@ use crate::Engines;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What this machine is: architecture, CPU features that the operating system lets this process use, cores, memory
-/// (the container's limit when it is lower) and the engines of this build.
+/// (the container's limit when it is lower) and the names of `engines`.
 ///
 /// Never fails: what cannot be read is left out (memory 0), and that is logged.
-pub fn read_machine() -> Profile {
+pub fn read_machine(engines: &Engines) -> Profile {
     Profile {
         architecture: std::env::consts::ARCH.to_owned(),
         cpu_features: cpu_features(),
@@ -23,7 +23,7 @@ pub fn read_machine() -> Profile {
         memory_bytes: memory_bytes(),
         // No engine of this build runs on one.
         accelerators: Vec::new(),
-        engine_order: Engines::standard().names().into_iter().map(str::to_owned).collect(),
+        engine_order: engines.names().into_iter().map(str::to_owned).collect(),
         os: std::env::consts::OS.to_owned(),
     }
 }
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_cores_and_an_engine() {
-        let machine = read_machine();
+        let machine = read_machine(&Engines::standard());
         assert!(machine.cores >= 1);
         assert!(machine.engine_order.iter().any(|name| name == "native"), "{machine:?}");
         if cfg!(target_os = "linux") {

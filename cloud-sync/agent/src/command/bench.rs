@@ -1,14 +1,16 @@
 //! `edge-agent bench`
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use runtime_artifact::{ROLE_MODEL, open};
 use runtime_console::{ExitCode, Failure, human_bytes};
-use runtime_engine::EngineError;
-use runtime_inference::{BenchOptions, BenchReport, Engines, bench, read_machine};
+use runtime_engine::{Engine, EngineError};
+use runtime_inference::{BenchOptions, BenchReport, Engines, bench, check_isa, read_machine};
 use serde::Serialize;
 
 use super::Context;
+use crate::config::{Flags, Settings};
 use crate::outcome::failed_as;
 
 /// The longest plain ONNX file, in bytes.
@@ -59,19 +61,18 @@ struct Shown<'a> {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
-    let engines = Engines::standard();
-    let name = args.engine.as_deref().or_else(|| engines.names().first().copied()).unwrap_or_default().to_owned();
-    let engine = engines.get(&name).ok_or_else(|| {
-        Failure::new(ExitCode::Unsupported, format!("failed to find the engine {name:?}"))
-            .with_hint(format!("this build has {}", engines.names().join(", ")))
-    })?;
-    let model = read(context, args)?;
+    if let Some(isa) = &args.isa {
+        check_isa(isa).map_err(|error| super::isa_failure(&error).with_context("--isa"))?;
+    }
+    let engines = engines(context, args)?;
+    let engine = chosen(&engines, args)?;
+    let model = read(context, args, &engines)?;
     let progress = context.console.progress(0, "measuring");
     let options = BenchOptions {
         threads: args.threads,
         iterations: args.iterations,
         seed: args.seed,
-        isa: args.isa.clone(),
+        isa: args.isa.clone().or_else(|| context.isa.clone()),
         strict: args.strict,
         bindings: args.dimensions.iter().cloned().collect(),
     };
@@ -92,6 +93,25 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Ok)
 }
 
+/// The engines to choose from; ONNX Runtime is looked for only when it is asked for, as it takes memory.
+fn engines(context: &Context, args: &Args) -> Result<Engines, Failure> {
+    if args.engine.as_deref() != Some("ort") {
+        return Ok(Engines::standard());
+    }
+    let settings = super::run::load(context, &Flags::default())?.settings();
+    Ok(Settings { engines: Vec::new(), ..settings }.open_engines())
+}
+
+fn chosen(engines: &Engines, args: &Args) -> Result<Arc<dyn Engine>, Failure> {
+    let name = args.engine.as_deref().or_else(|| engines.names().first().copied()).unwrap_or_default();
+    engines.get(name).ok_or_else(|| match engines.ort_library() {
+        Some(Err(error)) if name == "ort" => Failure::new(ExitCode::Unreachable, format!("failed to {error}"))
+            .with_hint("ort.library in agent.toml, or CASK_ORT_LIBRARY, names the library"),
+        _ => Failure::new(ExitCode::Unsupported, format!("failed to find the engine {name:?}"))
+            .with_hint(format!("this build has {}", Engines::BUILT_IN.join(", "))),
+    })
+}
+
 fn dimension(text: &str) -> Result<(String, u64), String> {
     let (symbol, size) = text.split_once('=').ok_or("expected SYMBOL=SIZE, for example batch=8")?;
     let size = size.parse().map_err(|_| format!("{size:?} is no whole number"))?;
@@ -99,7 +119,7 @@ fn dimension(text: &str) -> Result<(String, u64), String> {
 }
 
 /// The ONNX file's bytes; a sealed file is checked first.
-fn read(context: &Context, args: &Args) -> Result<Vec<u8>, Failure> {
+fn read(context: &Context, args: &Args, engines: &Engines) -> Result<Vec<u8>, Failure> {
     let usage = |error: runtime_disk::DiskError| failed_as(&error, ExitCode::Usage);
     if !is_sealed(&args.file).map_err(usage)? {
         return runtime_disk::read_bounded(&args.file, MODEL_BYTES_MAX).map_err(usage);
@@ -107,7 +127,7 @@ fn read(context: &Context, args: &Args) -> Result<Vec<u8>, Failure> {
     let root = super::verify::root(context, args.root.as_ref())?;
     let sealed = |error| super::verify::failure(&error).with_context(args.file.display());
     let artifact = open(&args.file).map_err(sealed)?.verify(&root).map_err(sealed)?;
-    let variant = artifact.manifest().choose(&read_machine()).map_err(sealed)?.id.clone();
+    let variant = artifact.manifest().choose(&read_machine(engines)).map_err(sealed)?.id.clone();
     artifact.read_file(&variant, ROLE_MODEL, MODEL_BYTES_MAX).map_err(sealed)
 }
 
@@ -125,7 +145,7 @@ fn failure(error: &EngineError, file: &Path) -> Failure {
     let code = match error {
         EngineError::Unsupported { .. } => ExitCode::Unsupported,
         EngineError::BadModel { .. } | EngineError::BadInput { .. } => ExitCode::Usage,
-        EngineError::NoDevice { .. } => ExitCode::Unreachable,
+        EngineError::NoDevice { .. } | EngineError::NoLibrary { .. } => ExitCode::Unreachable,
         _ => ExitCode::SelfTestFailed,
     };
     Failure::new(code, format!("{}: failed to {error}", file.display()))

@@ -2,14 +2,14 @@
 
 use cloud_sync_store::{Store, StoreError};
 use runtime_console::{Classified, ExitCode, Failure, human_bytes, table};
-use runtime_inference::read_machine;
+use runtime_inference::{Engines, ISA_VARIABLE, fastest_isa, isa_levels, read_machine};
 use runtime_trust::TrustState;
 use serde::Serialize;
 
 use super::Context;
 use crate::admin::{AdminClient, Request};
 use crate::clock;
-use crate::config::{Config, Flags, Origin};
+use crate::config::{Config, Flags, Origin, OrtLibrary, Settings};
 use crate::folder::FolderError;
 use crate::status::Status;
 
@@ -18,7 +18,7 @@ const FREE_BYTES_MIN: u64 = 256 << 20;
 
 /// Say what is on this device, and what is wrong with it
 ///
-/// CPU, memory, engines, disk, clock, enrolment, store, connection, and where each configuration value comes from.
+/// CPU and instruction sets, memory, engines, ONNX Runtime, disk, clock, enrolment, store, connection, and where each configuration value comes from.
 /// Each problem says what to do. Ends with 2 when something is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  edge-agent doctor --json")]
@@ -72,10 +72,15 @@ fn problem(about: &'static str, found: impl Into<String>, next: impl Into<String
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
-    let mut findings = machine();
-    findings.push(disk(context));
     let (config, trouble) = configuration(context, &args.flags);
+    let settings = config.as_ref().map(Config::settings);
+    let engines = settings.as_ref().map_or_else(Engines::standard, Settings::open_engines);
+    let mut findings = machine(&engines);
+    findings.push(isa(context));
+    findings.push(onnxruntime(settings.as_ref(), &engines));
+    findings.push(disk(context));
     findings.extend(trouble);
+    findings.extend(settings.iter().flat_map(|settings| unknown_engines(settings, &engines)));
     findings.push(enrolment(context));
     let status = match AdminClient::connect(&context.folder) {
         Ok(Some(agent)) => agent.ask::<Status>(Request::Status {}).map(Some),
@@ -105,8 +110,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     Ok(if problems == 0 { ExitCode::Ok } else { ExitCode::Usage })
 }
 
-fn machine() -> Vec<Finding> {
-    let profile = read_machine();
+fn machine(engines: &Engines) -> Vec<Finding> {
+    let profile = read_machine(engines);
     let features: Vec<&str> = profile.cpu_features.iter().map(String::as_str).collect();
     let cpu = format!("{} {}, {} cores, {}", profile.architecture, profile.os, profile.cores, features.join(" "));
     let memory = match profile.memory_bytes {
@@ -123,6 +128,47 @@ fn machine() -> Vec<Finding> {
     let accelerators =
         if accelerators.is_empty() { "none that this build uses".to_owned() } else { accelerators.join(", ") };
     vec![ok("cpu", cpu), memory, engines, ok("accelerators", accelerators)]
+}
+
+/// The instruction set that kernels use, and those that this CPU has.
+fn isa(context: &Context) -> Finding {
+    let available = isa_levels().into_iter().filter(|level| level.available).map(|level| level.name);
+    let available = available.collect::<Vec<_>>().join(", ");
+    match &context.isa {
+        Some(forced) => note(
+            "isa",
+            format!("{forced}; this CPU has {available}"),
+            format!("{ISA_VARIABLE} forces it; without the variable it is {}", fastest_isa()),
+        ),
+        None => ok("isa", format!("{}; this CPU has {available}", fastest_isa())),
+    }
+}
+
+/// Whether a usable library was found.
+fn onnxruntime(settings: Option<&Settings>, engines: &Engines) -> Finding {
+    const ABOUT: &str = "onnxruntime";
+    match engines.ort_library() {
+        Some(Ok(library)) => ok(ABOUT, format!("{} at {}", library.version, library.path.display())),
+        Some(Err(error)) => {
+            let found = format!("failed to {error}");
+            let next = format!("models run on {}; ort.library names the library", engines.names().join(", "));
+            match settings.map(|settings| &settings.ort_library) {
+                Some(OrtLibrary::File(_)) => problem(ABOUT, found, next),
+                _ => note(ABOUT, found, next),
+            }
+        }
+        None => ok(ABOUT, "not looked for: the configuration leaves the engine ort out"),
+    }
+}
+
+fn unknown_engines(settings: &Settings, engines: &Engines) -> Vec<Finding> {
+    let known = engines.names();
+    let unknown = settings.engines.iter().filter(|engine| !known.contains(&engine.as_str()));
+    let tell = |engine: &String| {
+        let next = format!("here are {}", known.join(", "));
+        problem("configuration", format!("inference.engines names {engine:?}"), next)
+    };
+    unknown.map(tell).collect()
 }
 
 fn disk(context: &Context) -> Finding {
@@ -152,11 +198,6 @@ fn configuration(context: &Context, flags: &Flags) -> (Option<Config>, Vec<Findi
     let config = Config::load(context.folder.path(), &|name| std::env::var_os(name), flags);
     match config {
         Ok(config) => {
-            let known = read_machine().engine_order;
-            for engine in config.settings().engines.iter().filter(|engine| !known.contains(engine)) {
-                let next = format!("this build has {}", known.join(", "));
-                findings.push(problem("configuration", format!("inference.engines names {engine:?}"), next));
-            }
             findings.push(ok("configuration", "every key is known"));
             (Some(config), findings)
         }

@@ -19,6 +19,7 @@ use std::process::ExitCode as ProcessExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use runtime_console::{Console, ExitCode, Failure, GlobalArgs};
+use runtime_inference::{ISA_VARIABLE, IsaError, check_isa};
 
 use crate::folder::AgentFolder;
 
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) console: Console,
     pub(crate) folder: AgentFolder,
     pub(crate) global: GlobalArgs,
+    /// The instruction set that the environment forces; this machine has it.
+    pub(crate) isa: Option<String>,
 }
 
 const AFTER_HELP: &str = "\
@@ -95,10 +98,27 @@ fn report(error: &clap::Error, json: bool) -> ProcessExitCode {
     if error.use_stderr() { ExitCode::Usage.into() } else { ExitCode::Ok.into() }
 }
 
+/// The instruction set that `CASK_ISA` forces; empty is the same as unset.
+fn forced_isa(value: Option<OsString>) -> Result<Option<String>, Failure> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let name = value.to_string_lossy().into_owned();
+    check_isa(&name).map_err(|error| isa_failure(&error).with_context(ISA_VARIABLE))?;
+    Ok(Some(name))
+}
+
+fn isa_failure(error: &IsaError) -> Failure {
+    let code = match error {
+        IsaError::Unknown { .. } => ExitCode::Usage,
+        IsaError::Missing { .. } => ExitCode::Unreachable,
+    };
+    Failure::new(code, format!("failed to {error}"))
+}
+
 impl Cli {
     fn run(self) -> Result<ExitCode, Failure> {
         let console = Console::new(self.global.json, self.global.quiet);
-        let context = Context { console, folder: AgentFolder::new(self.dir), global: self.global };
+        let isa = forced_isa(std::env::var_os(ISA_VARIABLE))?;
+        let context = Context { console, folder: AgentFolder::new(self.dir), global: self.global, isa };
         if !matches!(self.command, Command::Run(_)) {
             runtime_console::init_logging(context.global.verbose, context.global.json);
         }

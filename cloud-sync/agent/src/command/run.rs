@@ -3,7 +3,7 @@
 use runtime_console::{ExitCode, Failure};
 
 use super::Context;
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Settings};
 use crate::daemon;
 use crate::device::Device;
 use crate::folder::FolderError;
@@ -23,7 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let config = load(context, &args.flags)?;
-    let settings = config.settings();
+    let settings = Settings { isa: context.isa.clone(), ..config.settings() };
     runtime_console::init_logging(settings.verbose.max(context.global.verbose), context.global.json);
     for (name, near) in crate::config::unknown_variables(&environment_names()) {
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();

@@ -4,7 +4,7 @@ use runtime_console::{ExitCode, Failure};
 
 use super::Context;
 use crate::admin::{AdminClient, Request};
-use crate::config::Flags;
+use crate::config::{Flags, Settings};
 use crate::device::Device;
 use crate::local::Local;
 use crate::status::Status;
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, _args: &Args) -> Result<ExitCode, Failure> 
 
 /// Opens the folder, because no agent runs in it.
 pub(super) fn open(context: &Context, flags: &Flags) -> Result<Local, Failure> {
-    let settings = super::run::load(context, flags)?.settings();
+    let settings = Settings { isa: context.isa.clone(), ..super::run::load(context, flags)?.settings() };
     let enrolment = context.folder.enrolment().ok();
     require_folder(context)?;
     let device = Device::open(&context.folder, enrolment.as_ref(), settings)?;

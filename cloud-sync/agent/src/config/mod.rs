@@ -21,7 +21,7 @@ use runtime_disk::DiskError;
 
 pub use document::document;
 pub use flags::Flags;
-pub use settings::Settings;
+pub use settings::{OrtLibrary, Settings};
 pub use table::{KEYS, Key, Kind};
 pub use value::Value;
 

@@ -1,13 +1,25 @@
 //! The configuration as the program uses it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cloud_sync_protocol::BrokerUrl;
-use runtime_inference::{InferenceOptions, ProveOptions};
+use runtime_inference::{Engines, InferenceOptions, ProveOptions};
 
 use super::Config;
 use crate::machine::Limits;
+
+/// Where to look for ONNX Runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrtLibrary {
+    /// Nowhere.
+    Off,
+    /// Where the system's search finds it.
+    System,
+    /// This file.
+    File(PathBuf),
+}
 
 /// Typed settings. Every key of the table is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +40,10 @@ pub struct Settings {
     pub time_max: Duration,
     /// Engines that may run models; empty: all.
     pub engines: Vec<String>,
+    /// Where to look for the library of the engine `ort`.
+    pub ort_library: OrtLibrary,
+    /// The instruction set that every model runs with; no key: set by whoever reads the environment. `None`: the fastest.
+    pub isa: Option<String>,
     /// How a version is proven.
     pub prove: ProveOptions,
     /// The machine's numbers; its salt is set by whoever knows the device.
@@ -58,6 +74,12 @@ impl Settings {
             queue_max: size("inference.queue_max"),
             time_max: Duration::from_millis(config.count("inference.time_ms_max")),
             engines: config.names("inference.engines").to_vec(),
+            ort_library: match config.text("ort.library") {
+                "" => OrtLibrary::System,
+                "off" => OrtLibrary::Off,
+                path => OrtLibrary::File(PathBuf::from(path)),
+            },
+            isa: None,
             prove: ProveOptions {
                 threads: size("inference.run_threads"),
                 rounds: size("prove.rounds"),
@@ -86,14 +108,27 @@ impl Settings {
         }
     }
 
-    /// How models are run.
-    pub fn inference(&self) -> InferenceOptions {
+    /// The engines of this process: those of the build, and ONNX Runtime where it is allowed and found.
+    pub fn open_engines(&self) -> Engines {
+        let engines = Engines::standard().with_isa(self.isa.clone());
+        if !self.engines.is_empty() && !self.engines.iter().any(|name| name == "ort") {
+            return engines;
+        }
+        match &self.ort_library {
+            OrtLibrary::Off => engines,
+            OrtLibrary::System => engines.with_ort(None),
+            OrtLibrary::File(path) => engines.with_ort(Some(path)),
+        }
+    }
+
+    /// How models are run, on `engines`.
+    pub fn inference(&self, engines: Engines) -> InferenceOptions {
         InferenceOptions {
+            engines,
             threads: self.threads,
             run_threads: self.run_threads,
             queue_max: self.queue_max,
             time_max: self.time_max,
-            ..InferenceOptions::default()
         }
     }
 }

@@ -7,7 +7,7 @@ pub(crate) const VARIABLE_PREFIX: &str = "CASK_";
 
 /// Variables of this system that are no configuration keys: folders, secrets and the log filter.
 pub(crate) const OTHER_VARIABLES: &[&str] =
-    &["CASK_AGENT_DIR", "CASK_FLEET_DIR", "CASK_LOG", "CASK_PASSPHRASE", "CASK_DATA_DIR"];
+    &["CASK_AGENT_DIR", "CASK_FLEET_DIR", "CASK_ISA", "CASK_LOG", "CASK_PASSPHRASE", "CASK_DATA_DIR"];
 
 /// What a key's value may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Kind {
         /// Largest.
         max: u64,
     },
+    /// A file's path, `off`, or empty.
+    File,
     /// A list of names.
     Names,
     /// One of these words.
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Address => "address:port, or \"off\"".to_owned(),
             Kind::Broker => "mqtts://host:port, or empty".to_owned(),
             Kind::Count { min, max } => format!("a whole number from {min} to {max}"),
+            Kind::File => "a file's path, \"off\", or empty".to_owned(),
             Kind::Names => "a list of names (in a variable or flag: separated by commas)".to_owned(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
         }
@@ -137,6 +140,13 @@ pub const KEYS: &[Key] = &[
         default: "",
         example: "native",
         doc: "Engines that may run models, the preferred one first. Empty: all of this build, chosen by measurement.",
+    },
+    Key {
+        name: "ort.library",
+        kind: Kind::File,
+        default: "",
+        example: "/opt/onnxruntime/lib/libonnxruntime.so",
+        doc: "ONNX Runtime's shared library, for the engine ort. Empty: what the system's search finds; off: none.",
     },
     Key {
         name: "prove.rounds",

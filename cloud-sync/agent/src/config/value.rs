@@ -15,7 +15,7 @@ pub(crate) const OFF: &str = "off";
 /// A value that its key accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Of [`Kind::Address`], [`Kind::Broker`] and [`Kind::Choice`].
+    /// Of [`Kind::Address`], [`Kind::Broker`], [`Kind::File`] and [`Kind::Choice`].
     Text(String),
     /// Of [`Kind::Count`].
     Count(u64),
@@ -37,7 +37,7 @@ impl Value {
                 let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
                 Value::of_names(kind, names.map(str::to_owned).collect())
             }
-            Kind::Address | Kind::Broker | Kind::Choice(_) => Value::of_text(kind, text),
+            Kind::Address | Kind::Broker | Kind::File | Kind::Choice(_) => Value::of_text(kind, text),
         }
     }
 
@@ -45,6 +45,8 @@ impl Value {
         let fits = match kind {
             Kind::Address => text == OFF || text.parse::<SocketAddr>().is_ok(),
             Kind::Broker => text.is_empty() || BrokerUrl::parse(text).is_ok(),
+            // Whether the file is there and fits is told by whoever opens it.
+            Kind::File => !text.contains('\0'),
             Kind::Choice(words) => words.contains(&text),
             Kind::Count { .. } | Kind::Names => false,
         };

@@ -96,7 +96,7 @@ impl Daemon {
         connect: Connect,
     ) -> Result<Daemon, Failure> {
         let trust = device.trust()?;
-        let inference = Inference::new(device.settings.inference());
+        let inference = Inference::new(device.settings.inference(device.engines.clone()));
         let (inbox, messages) = mpsc::channel(INBOX_MAX);
         let (started, begun) = oneshot::channel();
         let director = Director::new(Arc::clone(&device), inference.clone(), &trust, inbox.clone());

@@ -14,7 +14,7 @@ use runtime_trust::{StateError, TrustState};
 use targets_profile::Profile;
 
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{OrtLibrary, Settings};
 use crate::folder::AgentFolder;
 use crate::machine::{Installed, Memory, Serving, State};
 
@@ -129,13 +129,20 @@ impl Device {
         enrolment: Option<&Enrolment>,
         settings: Settings,
     ) -> Arc<Device> {
-        let mut profile = read_machine();
+        let engines = settings.open_engines();
+        if let Some(Err(error)) = engines.ort_library() {
+            let engines = engines.names().join(", ");
+            match settings.ort_library {
+                OrtLibrary::File(_) => tracing::warn!(engines, "the engine ort is left out: failed to {error}"),
+                _ => tracing::info!(engines, "the engine ort is left out: failed to {error}"),
+            }
+        }
+        let mut profile = read_machine(&engines);
         if !settings.engines.is_empty() {
             // What the configuration rules out, no variant may require.
             let known = std::mem::take(&mut profile.engine_order);
             profile.engine_order = settings.engines.iter().filter(|name| known.contains(name)).cloned().collect();
         }
-        let engines = Engines::standard();
         let identity = enrolment.map(Identity::of);
         let enrolled_unix = enrolment.map_or(0, |enrolment| enrolment.time);
         Arc::new(Device { folder: folder.clone(), store, identity, profile, engines, settings, enrolled_unix })

@@ -4,5 +4,6 @@
 #[path = "../../src/fixture.rs"]
 mod fixture;
 
+mod engines;
 mod help;
 mod program;

@@ -17,7 +17,7 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-agent"));
     // Nothing of the developer's own configuration.
     for (name, _) in std::env::vars_os() {
@@ -25,6 +25,8 @@ fn command() -> Command {
             command.env_remove(name);
         }
     }
+    // Nor what may be installed on this machine.
+    command.env("CASK_ORT_LIBRARY", "off");
     command.env("NO_COLOR", "1").env("COLUMNS", "100").stdin(Stdio::null());
     command
 }
@@ -39,13 +41,13 @@ pub(crate) fn agent(first: &[&str], args: &[&str]) -> Ran {
 }
 
 /// A folder with a device in it.
-struct Device {
+pub(crate) struct Device {
     folder: tempfile::TempDir,
     fleet: Fleet,
 }
 
 impl Device {
-    fn enrolled() -> Device {
+    pub(crate) fn enrolled() -> Device {
         let device = Device { folder: tempfile::tempdir().expect("a folder"), fleet: Fleet::new() };
         let file = device.write("enrolment.json", &device.fleet.enrolment().encode());
         let ran = device.run(&["enroll", file.to_str().expect("a path")]);
@@ -53,11 +55,11 @@ impl Device {
         device
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("agent")
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, bytes).expect("a small file");
         path
@@ -67,7 +69,7 @@ impl Device {
         agent(&["--dir", self.dir().to_str().expect("a path")], args)
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let ran = self.run(&args);
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {ran:?}"))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use runtime_console::{Console, ExitCode, table};
+use runtime_inference::Engines;
 use serde::Serialize;
 
 use crate::data::Finding;
@@ -31,7 +32,7 @@ struct Report {
     warnings: Vec<Finding>,
 }
 
-pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<ExitCode> {
     let loaded = recipe::load(&args.recipe, &args.overrides)?;
     let place = args.recipe.display();
     let data = run::load_data(&loaded).at(&place)?;
@@ -43,8 +44,7 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
             distill_train::check_trainable(&model)?;
         }
         // The device's engine must take it, too: it judges every model of a run.
-        let engines = runtime_inference::Engines::standard();
-        let engine = run::engine(&engines, run::DEVICE_ENGINE)?;
+        let engine = run::engine(engines, run::DEVICE_ENGINE)?;
         let mut runner = crate::runner::Runner::load(engine.as_ref(), &model.write())?;
         runner.run(&data.validation.rows(&[0])?).map(drop)
     };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use runtime_console::{Console, ExitCode, table};
+use runtime_inference::Engines;
 use serde::Serialize;
 
 use super::percent;
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// The engine that answers
     #[arg(long, value_name = "ENGINE", default_value = run::DEVICE_ENGINE)]
     engine: String,
+    /// ONNX Runtime's shared library, for the engine ort; left out: what the system's search finds
+    #[arg(long, value_name = "FILE", env = "CASK_ORT_LIBRARY", hide_env = true)]
+    ort_library: Option<PathBuf>,
     #[command(flatten)]
     scale: ScaleArgs,
 }
@@ -47,7 +51,7 @@ struct ClassReport {
     accuracy: f64,
 }
 
-pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<ExitCode> {
     let model = models::read(&args.model)?;
     let set = args.scale.read(&args.data)?;
     let place = args.data.display().to_string();
@@ -59,8 +63,11 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
     if let Some(finding) = findings.into_iter().flatten().next() {
         return Err(PipelineError::input(finding.text));
     }
-    let engines = runtime_inference::Engines::standard();
-    let engine = run::engine(&engines, &args.engine)?;
+    let engine = match args.engine.as_str() {
+        // Looked for only when asked for: it takes time and memory.
+        "ort" => run::engine(&engines.clone().with_ort(args.ort_library.as_deref()), "ort")?,
+        name => run::engine(engines, name)?,
+    };
     let mut runner = Runner::load(engine.as_ref(), &model.write())?;
     let found = classes(&runner.run(&args.scale.preparation().apply(&set.x)?)?)?;
     let report = Report {

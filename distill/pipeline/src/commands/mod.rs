@@ -14,8 +14,9 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 use runtime_console::{Console, ExitCode, Failure, GlobalArgs, init_logging};
+use runtime_inference::{Engines, ISA_VARIABLE, check_isa};
 
-use crate::error::PipelineError;
+use crate::error::{At as _, PipelineError};
 
 /// Makes a model that devices can trust: distils a student, quantizes it within an accuracy budget, seals it.
 #[derive(Debug, Parser)]
@@ -104,18 +105,30 @@ pub(crate) fn main_from(args: Vec<OsString>) -> std::process::ExitCode {
     init_logging(cli.global.verbose, cli.global.json);
     let console = Console::new(cli.global.json, cli.global.quiet);
     runtime_console::run("distill", cli.global.json, || {
-        dispatch(cli.command, &console).map_err(|error| Failure::classified(&error))
+        let run = || {
+            let isa = forced_isa(std::env::var_os(ISA_VARIABLE))?;
+            dispatch(cli.command, &console, &Engines::standard().with_isa(isa))
+        };
+        run().map_err(|error| Failure::classified(&error))
     })
 }
 
-fn dispatch(command: Command, console: &Console) -> Result<ExitCode, PipelineError> {
+/// The instruction set that `CASK_ISA` forces; empty is the same as unset.
+fn forced_isa(value: Option<OsString>) -> Result<Option<String>, PipelineError> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let name = value.to_string_lossy().into_owned();
+    check_isa(&name).at(ISA_VARIABLE)?;
+    Ok(Some(name))
+}
+
+fn dispatch(command: Command, console: &Console, engines: &Engines) -> Result<ExitCode, PipelineError> {
     match command {
-        Command::Run(args) => run::run(&args, console),
+        Command::Run(args) => run::run(&args, console, engines),
         Command::Init(args) => init::run(&args, console),
-        Command::Check(args) => check::run(&args, console),
-        Command::Quantize(args) => quantize::run(&args, console),
-        Command::Evaluate(args) => evaluate::run(&args, console),
-        Command::Pack(args) => pack::run(&args, console),
+        Command::Check(args) => check::run(&args, console, engines),
+        Command::Quantize(args) => quantize::run(&args, console, engines),
+        Command::Evaluate(args) => evaluate::run(&args, console, engines),
+        Command::Pack(args) => pack::run(&args, console, engines),
         Command::Inspect(args) => inspect::run(&args, console),
         Command::Verify(args) => verify::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),

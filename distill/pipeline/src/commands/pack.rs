@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use runtime_artifact::Provenance;
 use runtime_console::{Console, ExitCode, PassphraseArgs, human_bytes};
 use runtime_engine::NumericsClass;
+use runtime_inference::Engines;
 use runtime_trust::Digest;
 use serde::Serialize;
 
@@ -72,7 +73,7 @@ struct Report {
     golden_cases: u64,
 }
 
-pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<ExitCode> {
     if !runtime_artifact::is_name(&args.name) || !runtime_artifact::is_name(&args.precision) {
         return Err(PipelineError::input(format!(
             "found name {:?} and precision {:?}, expected 1 to 63 of a-z, 0-9, `.`, `_`, `-`",
@@ -91,9 +92,8 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
     models::check_fit(&model, &set.x.shape()[1..])?;
     let preparation = args.scale.preparation();
     let part = Part { x: preparation.apply(&set.x)?, y: set.y, samples: data::sample_digests(&set.x) };
-    let engines = runtime_inference::Engines::standard();
     let bytes = model.write();
-    let mut runner = Runner::load(run::engine(&engines, run::DEVICE_ENGINE)?.as_ref(), &bytes)?;
+    let mut runner = Runner::load(run::engine(engines, run::DEVICE_ENGINE)?.as_ref(), &bytes)?;
     let sealing = seal::Sealing {
         name: &args.name,
         version: &args.artifact_version,
@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
         p95_us_max: None,
         memory_bytes_max: None,
     };
-    let sealed = seal::seal(&sealing, &engines, key.as_ref())?;
+    let sealed = seal::seal(&sealing, engines, key.as_ref())?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.cask", args.name)));
     runtime_disk::write_atomic(&out, &sealed.bytes)?;
     let report = Report {

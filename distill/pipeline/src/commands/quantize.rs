@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use distill_quantize::{Activation, QuantizeOptions};
 use runtime_console::{Console, ExitCode, human_bytes, table};
+use runtime_inference::Engines;
 use serde::Serialize;
 
 use super::percent;
@@ -63,7 +64,7 @@ struct Report {
     left_out: Vec<String>,
 }
 
-pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<ExitCode> {
     if !(args.percentile > 50.0 && args.percentile <= 100.0) {
         return Err(PipelineError::input(format!(
             "--percentile: found {}, expected above 50 and at most 100",
@@ -77,8 +78,7 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
     }
     models::check_fit(&model, &set.x.shape()[1..])?;
     let x = args.scale.preparation().apply(&set.x)?;
-    let engines = runtime_inference::Engines::standard();
-    let engine = run::engine(&engines, run::DEVICE_ENGINE)?;
+    let engine = run::engine(engines, run::DEVICE_ENGINE)?;
     let options = QuantizeOptions {
         per_channel: !args.per_tensor,
         pair_safe: args.pair_safe,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use runtime_console::{Console, ExitCode, PassphraseArgs, human_bytes, table};
+use runtime_inference::Engines;
 use serde::Serialize;
 
 use super::percent;
@@ -43,14 +44,20 @@ struct Report<'a> {
     metrics: &'a Metrics,
 }
 
-pub(super) fn run(args: &Args, console: &Console) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<ExitCode> {
     let loaded = recipe::load(&args.recipe, &args.overrides)?;
     let out = args.out.clone().unwrap_or_else(|| {
         let stem = args.recipe.file_stem().unwrap_or_default();
         PathBuf::from(format!("{}.run", stem.to_string_lossy()))
     });
-    let settings =
-        Settings { out, device: args.device, cache: args.cache.as_deref(), passphrase: &args.passphrase, console };
+    let settings = Settings {
+        out,
+        device: args.device,
+        cache: args.cache.as_deref(),
+        passphrase: &args.passphrase,
+        console,
+        engines,
+    };
     let outcome = execute(&loaded, &settings)?;
     let report =
         Report { folder: outcome.folder.display().to_string(), signed: outcome.signed, metrics: &outcome.metrics };

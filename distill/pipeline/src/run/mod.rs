@@ -36,6 +36,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) cache: Option<&'a Path>,
     pub(crate) passphrase: &'a PassphraseArgs,
     pub(crate) console: &'a Console,
+    pub(crate) engines: &'a Engines,
 }
 
 /// What every stage of a run uses.
@@ -51,11 +52,12 @@ struct Context<'a> {
 
 /// The engine of this build with this name.
 pub(crate) fn engine(engines: &Engines, name: &str) -> Result<std::sync::Arc<dyn Engine>> {
-    engines.get(name).ok_or_else(|| {
-        PipelineError::Unsupported(format!(
+    engines.get(name).ok_or_else(|| match engines.ort_library() {
+        Some(Err(error)) if name == "ort" => error.clone().into(),
+        _ => PipelineError::Unsupported(format!(
             "found no engine `{name}` in this build, expected one of {}",
-            engines.names().join(", ")
-        ))
+            Engines::BUILT_IN.join(", ")
+        )),
     })
 }
 
@@ -71,7 +73,7 @@ pub(crate) fn execute(loaded: &Loaded, settings: &Settings<'_>) -> Result<Outcom
     };
     let trains = recipe.train.is_some() || recipe.teacher.as_ref().is_some_and(|teacher| teacher.train.is_some());
     let device = if trains { device::resolve(settings.device, settings.console)? } else { TrainDevice::Cpu };
-    let engines = Engines::standard();
+    let engines = settings.engines.clone();
     let mut context = Context {
         loaded,
         device,

@@ -26,6 +26,31 @@ fn quantize_and_evaluate_a_model() {
 }
 
 #[test]
+fn the_instruction_set_is_forced_by_the_environment() {
+    let folder = ready();
+    student(&folder, "model.onnx");
+    stripes(30, 5).save(&folder.path("data.npz"));
+    let args = ["evaluate", "model.onnx", "--data", "data.npz", "--json"];
+    for isa in runtime_kernels::Isa::all() {
+        let expected = if runtime_kernels::dispatch(isa).is_some() { 0 } else { 6 };
+        folder.distill_with(&args, &[("CASK_ISA", isa.name())]).expect(expected);
+    }
+    let ended = folder.distill_with(&args, &[("CASK_ISA", "abacus")]).expect(2);
+    let text = ended.stdout + &ended.stderr;
+    assert!(text.contains("CASK_ISA") && text.contains("abacus") && text.contains("scalar"), "{text}");
+}
+
+#[test]
+fn a_missing_onnxruntime_is_a_missing_device() {
+    let folder = ready();
+    student(&folder, "model.onnx");
+    let missing = ["--engine", "ort", "--ort-library", "/nowhere/libonnxruntime.so"];
+    let ended = folder.distill(&[&["evaluate", "model.onnx", "--data", "data.npz"], &missing[..]].concat()).expect(6);
+    assert!(ended.stderr.contains("/nowhere/libonnxruntime.so"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hint: --ort-library"), "{}", ended.stderr);
+}
+
+#[test]
 fn evaluation_needs_labels_that_fit() {
     let folder = ready();
     student(&folder, "model.onnx");

@@ -4,7 +4,8 @@ use onnx_protobuf as onnx;
 use onnx_protobuf::Message;
 use proptest::prelude::*;
 use runtime_graph::{
-    Attribute, Graph, GraphError, Model, Node, ReadLimits, fold_constants, infer_shapes, raise_opset, tensor_ranges,
+    Attribute, Graph, GraphError, Model, Node, ReadLimits, fold_constants, infer_shapes, raise_opset, survey,
+    tensor_ranges,
 };
 use runtime_tensor::Tensor;
 
@@ -14,6 +15,7 @@ use crate::samples::{cnn, graph, int_tensor, ints};
 /// Everything that may be done with bytes from outside.
 fn exercise(bytes: &[u8]) -> Result<(), GraphError> {
     let _ = tensor_ranges(bytes);
+    let _ = survey(bytes, &ReadLimits::default());
     let _ = Model::replace_initializers(bytes, &BTreeMap::from([("w".to_owned(), int_tensor(&[1]))]));
     let mut model = read(bytes)?;
     let _ = infer_shapes(model.graph(), model.opset(), &BTreeMap::from([("N".to_owned(), u64::MAX)]));

@@ -10,3 +10,4 @@ mod rewriting;
 mod samples;
 mod shapes;
 mod splicing;
+mod surveying;
