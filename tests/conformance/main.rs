@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use runtime_engine::Engine;
 use runtime_engine_native::NativeEngine;
+use runtime_engine_ort::OrtEngine;
 use tests::conformance::{
     Case, ExpectedCoverage, Gaps, ask_all, exactness, hold_to_coverage, hold_to_gaps, node_cases, onnx_test_data,
     posed, quantized_cases, real_cases, real_models,
@@ -80,6 +81,15 @@ fn the_native_engine_has_only_the_gaps_that_are_listed() {
     let quantized = |name: &&str| QUANTIZATION.iter().any(|start| name.starts_with(start));
     let missing: Vec<&str> = gaps.names().filter(quantized).collect();
     assert!(missing.is_empty(), "8-bit quantization must be whole: {missing:?}");
+}
+
+#[test]
+fn onnxruntime_has_only_the_gaps_that_are_listed() {
+    let test = "onnxruntime_has_only_the_gaps_that_are_listed";
+    let Some((_, library)) = peer::onnxruntime(test) else { return };
+    let engine = OrtEngine::open(Some(&library)).expect("the peers' library is new enough");
+    let engine: Arc<dyn Engine> = Arc::new(engine);
+    conform(test, &engine);
 }
 
 #[test]
