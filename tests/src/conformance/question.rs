@@ -23,8 +23,6 @@ pub enum Expected {
     Value(Tensor, Tolerance),
     /// Integers next to real numbers.
     Nearest(Nearest),
-    /// One of these must fit: references that differ, each right by its own rule.
-    OneOf(Vec<Expected>),
 }
 
 /// A quantized output, judged by the real numbers that it stands for.
@@ -64,10 +62,6 @@ impl Expected {
                 compare(&expected, &found, *tolerance).map_err(|difference| difference.to_string())
             }
             Self::Nearest(nearest) => nearest.judge(found),
-            Self::OneOf(choices) => {
-                let verdicts: Vec<String> = choices.iter().map_while(|choice| choice.judge(found).err()).collect();
-                if verdicts.len() < choices.len() { Ok(()) } else { Err(verdicts.join("; or ")) }
-            }
         }
     }
 }
