@@ -3,7 +3,15 @@
 //! An engine brings its own models (bytes that it can load, inputs, expected outputs); the cases are the same for all.
 //! A model that an engine has no way to express is `None`, and its rows are reported as left out, not as passed.
 
+mod ask;
+mod exact;
+mod expected_coverage;
+mod gaps;
 mod models;
+mod node_tests;
+mod quantized;
+mod question;
+mod real;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +20,15 @@ use std::time::{Duration, Instant};
 use runtime_engine::{Engine, EngineError, LoadOptions, NumericsClass, Session, StateLink, with_states};
 use runtime_tensor::{ElementType, NamedTensor, Tensor, Tolerance, compare};
 
+pub use ask::{Answered, Case, Verdict, ask, ask_all};
+pub use exact::{Exactness, INSTRUCTION_SETS, exactness};
+pub use expected_coverage::{ExpectedCoverage, hold_to_coverage};
+pub use gaps::{Gaps, Judgement, REWRITE_ENV, hold_to_gaps};
 pub use models::{native_models, test_models};
+pub use node_tests::{node_cases, onnx_test_data, posed};
+pub use quantized::quantized_cases;
+pub use question::{Expected, FLOAT_TOLERANCE, Nearest, Question};
+pub use real::{real_cases, real_models};
 
 /// A model with one request and its answer.
 #[derive(Clone, Debug)]
@@ -101,9 +117,9 @@ impl fmt::Display for Report {
     }
 }
 
-type Case<'a> = (&'static str, fn(&Suite<'a>) -> Result<(), String>);
+type Promise<'a> = (&'static str, fn(&Suite<'a>) -> Result<(), String>);
 
-fn cases<'a>() -> [Case<'a>; 13] {
+fn promises<'a>() -> [Promise<'a>; 13] {
     [
         ("answers a model of fixed sizes, twice the same", Suite::fixed),
         ("answers every sample of a batch as it answers it alone", Suite::batch),
@@ -126,7 +142,7 @@ pub fn conformance(engine: &dyn Engine, models: &Models) -> Report {
     let suite = Suite { engine, models };
     let outcome = |run: Result<(), String>| run.map_or_else(Outcome::Failed, |()| Outcome::Passed);
     let mut rows: Vec<Row> =
-        cases().into_iter().map(|(case, run)| Row { case, outcome: outcome(run(&suite)) }).collect();
+        promises().into_iter().map(|(case, run)| Row { case, outcome: outcome(run(&suite)) }).collect();
     let state = match &models.state {
         Some(state) => outcome(suite.state(state)),
         None => Outcome::LeftOut,
@@ -393,10 +409,10 @@ mod tests {
         let engine = TestEngine::new("test");
         engine.faults().answer_wrong(true);
         let wrong = conformance(&engine, &test_models());
-        assert!(failures(&wrong).contains_key(cases()[0].0), "{wrong}");
+        assert!(failures(&wrong).contains_key(promises()[0].0), "{wrong}");
         let engine = TestEngine::new("test");
         engine.faults().panic_runs(1);
         let panicked = conformance(&engine, &test_models());
-        assert!(failures(&panicked)[cases()[0].0].contains("panic"), "{panicked}");
+        assert!(failures(&panicked)[promises()[0].0].contains("panic"), "{panicked}");
     }
 }

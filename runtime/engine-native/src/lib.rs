@@ -15,5 +15,6 @@ mod fallback;
 mod program;
 mod region;
 mod simplify;
+mod write_out;
 
 pub use engine::NativeEngine;

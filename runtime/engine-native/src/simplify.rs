@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use runtime_graph::{Attribute, Graph, Node};
 use runtime_tensor::{ElementType, Tensor};
 
+use crate::write_out::write_quantization_out;
+
 /// Whether `graph` has nodes that [`simplify`] changes.
 pub(crate) fn has_quantization(graph: &Graph) -> bool {
     graph.nodes.iter().any(|node| node.is("QuantizeLinear") || node.is("DequantizeLinear"))
@@ -37,6 +39,7 @@ pub(crate) fn simplify(graph: &mut Graph, opset: i64) -> Result<(), String> {
         }
     }
     graph.nodes = kept;
+    write_quantization_out(graph, opset);
     write_softmax_out(graph, opset)?;
     graph.prune();
     Ok(())

@@ -34,6 +34,7 @@ pub use graph::{Attribute, Graph, Kept, Node, OpaqueAttribute};
 pub use limits::ReadLimits;
 pub use model::Model;
 pub use order::{consumers, producers};
+pub use read_tensor::read_tensor_proto;
 pub use shapes::infer_shapes;
 pub use splice::tensor_ranges;
 pub use support::{UnsupportedNode, unsupported};

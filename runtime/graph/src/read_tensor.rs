@@ -2,9 +2,9 @@
 
 use runtime_tensor::{ElementType, Tensor};
 
-use crate::GraphError;
-use crate::read::Budget;
+use crate::read::{Budget, within};
 use crate::wire::{Field, Reader, Value};
+use crate::{GraphError, ReadLimits};
 
 /// Where tensors that lie in other files come from.
 pub(crate) trait ExternalSource {
@@ -161,6 +161,16 @@ pub(crate) fn read_tensor(
     budget.tensor(bytes.len() as u64)?;
     let tensor = Tensor::new(element, shape, bytes).map_err(fail)?;
     Ok(Initializer { name, tensor, external: false })
+}
+
+/// Reads one tensor saved by itself (a `TensorProto`, as ONNX's own test data are) with its name.
+///
+/// Errors: [`GraphError::Element`] for strings and other types that tensors here do not have, and what a tensor inside
+/// of a model can be refused for. Data in other files is refused.
+pub fn read_tensor_proto(bytes: &[u8], limits: &ReadLimits) -> Result<(String, Tensor), GraphError> {
+    within("the number of bytes of the file", bytes.len() as u64, limits.bytes_max)?;
+    let read = read_tensor(Reader::new(bytes, "TensorProto"), &mut Budget::new(limits), &NoExternalData)?;
+    Ok((read.name, read.tensor))
 }
 
 /// Numbers from the typed fields, laid out as the element type wants them; stops when there are more than

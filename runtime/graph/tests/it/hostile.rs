@@ -295,6 +295,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = exercise(&bytes);
+        let _ = runtime_graph::read_tensor_proto(&bytes, &ReadLimits::default());
     }
 
     #[test]

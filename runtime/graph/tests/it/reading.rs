@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use onnx_protobuf as onnx;
 use onnx_protobuf::Message;
-use runtime_graph::{Attribute, GraphError, Model, Node, ReadLimits, infer_shapes, unsupported};
+use runtime_graph::{Attribute, GraphError, Model, Node, ReadLimits, infer_shapes, read_tensor_proto, unsupported};
 use runtime_tensor::Tensor;
 
 use crate::samples::{cnn, float_tensor, graph, spec};
@@ -24,6 +24,26 @@ fn a_model_reads_as_it_was_written() {
     let mut touched = found.clone();
     touched.graph_mut();
     assert_eq!(touched.write(), bytes, "our own form is canonical");
+}
+
+#[test]
+fn a_tensor_reads_by_itself() {
+    let mut proto = onnx::TensorProto::new();
+    proto.name = "x".to_owned();
+    proto.dims = vec![3];
+    proto.data_type = 3;
+    proto.int32_data = vec![1, -1, 127];
+    let read = |proto: &onnx::TensorProto| {
+        read_tensor_proto(&proto.write_to_bytes().unwrap(), &ReadLimits::default()).map_err(|error| error.reason())
+    };
+    let expected = Tensor::from_i8(vec![3], vec![1, -1, 127]).unwrap();
+    assert_eq!(read(&proto), Ok(("x".to_owned(), expected)));
+    proto.dims = vec![4];
+    assert_eq!(read(&proto), Err("tensor"), "three of four elements");
+    proto.data_type = 8;
+    assert_eq!(read(&proto), Err("unsupported-element"), "strings");
+    let tight = ReadLimits { bytes_max: 3, ..ReadLimits::default() };
+    assert_eq!(read_tensor_proto(&[0; 4], &tight).unwrap_err().reason(), "too-large");
 }
 
 #[test]
