@@ -6,7 +6,7 @@ use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Scratch, W
 
 /// Every level of this architecture has AVX2 and FMA.
 pub(super) const KERNEL: ElementwiseKernel =
-    ElementwiseKernel { add, quantize, dequantize, max_pool, average_pool, global_average_pool };
+    ElementwiseKernel { add, quantize, dequantize, permute, max_pool, average_pool, global_average_pool };
 
 /// A function of the table around one that needs AVX2 and FMA.
 macro_rules! compiled {
