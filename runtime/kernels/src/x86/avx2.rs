@@ -112,7 +112,9 @@ fn multiply_pairs<const R: usize, const V: usize>(tile: Tile<'_>) {
             x = x.map(|x| x.wrapping_add(4));
         }
     }
-    store(&sums, tile.to, tile.columns);
+    // A copy: what a reference is taken of does not stay in registers in the loop above.
+    let done = sums;
+    store(&done, tile.to, tile.columns);
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -139,7 +141,9 @@ fn multiply_wide<const R: usize, const V: usize>(tile: Tile<'_>) {
             x = x.map(|x| x.wrapping_add(2));
         }
     }
-    store(&sums, tile.to, tile.columns);
+    // A copy: what a reference is taken of does not stay in registers in the loop above.
+    let done = sums;
+    store(&done, tile.to, tile.columns);
 }
 
 #[inline]

@@ -99,7 +99,9 @@ fn multiply<const R: usize, const V: usize>(tile: Tile<'_>) {
             x = x.map(|x| x.wrapping_add(4));
         }
     }
-    store(&sums, tile.to, tile.columns);
+    // A copy: what a reference is taken of does not stay in registers in the loop above.
+    let done = sums;
+    store(&done, tile.to, tile.columns);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

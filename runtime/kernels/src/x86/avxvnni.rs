@@ -57,5 +57,7 @@ fn multiply<const R: usize, const V: usize>(tile: Tile<'_>) {
             x = x.map(|x| x.wrapping_add(4));
         }
     }
-    avx2::store(&sums, tile.to, tile.columns);
+    // A copy: what a reference is taken of does not stay in registers in the loop above.
+    let done = sums;
+    avx2::store(&done, tile.to, tile.columns);
 }
