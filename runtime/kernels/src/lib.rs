@@ -7,7 +7,8 @@
 //! in [`Add`], where ONNX Runtime has one, and there it is part of the definition.
 //!
 //! [`dispatch`] gives the table of functions of one instruction set. Another instruction set is one more file with
-//! these functions and one more row (x86-64 and 64-bit ARM have some, 32-bit ARM runs the scalar one); [`Table`]'s tests hold every row to the scalar one.
+//! these functions and one more row; [`Table`]'s tests hold every row to the scalar one. x86-64 and 64-bit ARM have
+//! rows of their own; 32-bit ARM runs the scalar one.
 //!
 //! **Invariant**: nothing here allocates while it runs, except that a [`Scratch`] grows to its largest use once.
 #![deny(unsafe_code)]

@@ -24,8 +24,23 @@ pub(crate) const TABLE: Table = Table {
 };
 
 fn pack(weights: &DenseWeights<'_>) -> Result<PackedDense, KernelError> {
-    let shape = if weights.weights.contains(&i8::MIN) { &Singles::SHAPE } else { &Pairs::SHAPE };
-    pack_signed(shape, weights)
+    if weights.weights.contains(&i8::MIN) {
+        return pack_signed(&Singles::SHAPE, weights);
+    }
+    let mut packed = pack_signed(&Pairs::SHAPE, weights)?;
+    if let DenseForm::Tiles { weights, .. } = &mut packed.form {
+        weights.chunks_exact_mut(8 * 4).for_each(by_pairs);
+    }
+    Ok(packed)
+}
+
+/// From four weights of eight columns, column by column, to the first two of each column and then the last two.
+fn by_pairs(weights: &mut [i8]) {
+    let before = weights.to_vec();
+    for (column, four) in before.chunks_exact(4).enumerate() {
+        weights[2 * column..][..2].copy_from_slice(&four[..2]);
+        weights[16 + 2 * column..][..2].copy_from_slice(&four[2..]);
+    }
 }
 
 fn run(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, output: Output<'_>) {
@@ -39,13 +54,14 @@ fn run(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, output: Out
 struct Pairs;
 
 impl TileKernel for Pairs {
-    const SHAPE: TileShape = TileShape { rows: 4, lanes: 8, vectors: 2, group: 4, wide: false };
+    // A fourth row would not fit the registers beside the products of two steps.
+    const SHAPE: TileShape = TileShape { rows: 3, lanes: 8, vectors: 2, group: 4, wide: false };
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);
         // SAFETY: the row of the table is handed out only where the CPU has these instructions, and `check` has seen
         // that everything that the tile reads and writes is inside of its slices.
-        unsafe { by_height!(multiply_pairs, tile, tile.rows, [1 2 3 4]) }
+        unsafe { by_height!(multiply_pairs, tile, tile.rows, [1 2 3]) }
     }
 }
 
@@ -75,14 +91,14 @@ unsafe fn multiply_pairs<const R: usize, const V: usize>(mut tile: Tile<'_>) {
     // Adds the products of one group, whose activations are the named two of the four pairs in each of `x`.
     macro_rules! add_group {
         ($x:ident, $first:literal, $second:literal) => {
-            // SAFETY: `weights` has `V` times 32 bytes for every group of every piece (`Tile::check`).
-            let columns: [int16x8x2_t; V] =
-                std::array::from_fn(|vector| unsafe { vld2q_s16(weights.add(32 * vector).cast()) });
+            // SAFETY: `weights` has `V` times two vectors for every group of every piece (`Tile::check`).
+            let columns: [[int8x16_t; 2]; V] = std::array::from_fn(|vector| unsafe {
+                [vld1q_s8(weights.add(32 * vector)), vld1q_s8(weights.add(32 * vector + 16))]
+            });
             for (sums, &x) in sums.iter_mut().zip(&$x) {
                 let first = vreinterpretq_s8_s16(vdupq_lane_s16::<$first>(x));
                 let second = vreinterpretq_s8_s16(vdupq_lane_s16::<$second>(x));
-                for (sums, columns) in sums.iter_mut().zip(&columns) {
-                    let (a, b) = (vreinterpretq_s8_s16(columns.0), vreinterpretq_s8_s16(columns.1));
+                for (sums, &[a, b]) in sums.iter_mut().zip(&columns) {
                     let low = vmull_s8(vget_low_s8(first), vget_low_s8(a));
                     let low = vmlal_s8(low, vget_low_s8(second), vget_low_s8(b));
                     let high = vmlal_high_s8(vmull_high_s8(first, a), second, b);
@@ -109,7 +125,7 @@ unsafe fn multiply_pairs<const R: usize, const V: usize>(mut tile: Tile<'_>) {
         }
     }
     // SAFETY: the tile's own rows.
-    unsafe { store(&sums, 0, &mut tile.to, tile.columns) };
+    unsafe { store(&{ sums }, 0, &mut tile.to, tile.columns) };
 }
 
 /// # Safety
@@ -155,7 +171,7 @@ unsafe fn multiply_singles<const R: usize, const V: usize>(mut tile: Tile<'_>) {
         }
     }
     // SAFETY: the tile's own rows.
-    unsafe { store(&sums, 0, &mut tile.to, tile.columns) };
+    unsafe { store(&{ sums }, 0, &mut tile.to, tile.columns) };
 }
 
 /// Eight stored bytes less 128, as four pairs.
