@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepares cross compilation to ARM on Debian 12 (amd64, root); running it again changes nothing.
+# Prepares cross compilation to ARM and running what it gives on Debian 12 (amd64, root); running it again changes nothing.
 #   targets/cross/setup.sh [triple ...]     default: aarch64 and armv7 with glibc
 # Leaves everything of its own under $CROSS_HOME (default /opt/cask-cross) and writes $CROSS_HOME/env.sh to source.
 # Elsewhere: `rustup target add TRIPLE` and a C cross compiler are all that is needed.
@@ -10,9 +10,10 @@ TARGETS=("$@")
 say() { printf '== %s\n' "$*" >&2; }
 mkdir -p "$CROSS_HOME"
 
-# 1. The C cross toolchains: crates with C inside (zstd, ring) need them even for `cargo check`.
+# 1. The C cross toolchains: crates with C inside (zstd, ring) need them even for `cargo check`. QEMU runs the tests: no
+#    binfmt handler is registered, Cargo calls it by name. QEMU_CPU chooses the processor.
 packages=()
-for package in gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross; do
+for package in gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || packages+=("$package")
 done
 if [ ${#packages[@]} -gt 0 ]; then
@@ -23,8 +24,10 @@ fi
 
 cat > "$CROSS_HOME/env.sh" <<'ENV'
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
+export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER="qemu-arm -L /usr/arm-linux-gnueabihf"
 export CC_armv7_unknown_linux_gnueabihf=arm-linux-gnueabihf-gcc AR_armv7_unknown_linux_gnueabihf=arm-linux-gnueabihf-ar
 ENV
 . "$CROSS_HOME/env.sh"

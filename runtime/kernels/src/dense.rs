@@ -44,6 +44,7 @@ impl DenseWeights<'_> {
     }
 
     /// Whether no pair of neighbouring products in a piece can exceed 16 bits.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn is_pair_safe(&self) -> bool {
         let safe = |pair: &[i8]| {
             let part = |sign: i32| pair.iter().map(|&weight| (sign * i32::from(weight)).max(0)).sum::<i32>();
@@ -77,6 +78,7 @@ pub(crate) struct PackedDense {
 }
 
 /// The order of the packed weights; each instruction set has its own.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum DenseForm {
     /// [`scalar`](crate::scalar).
@@ -298,6 +300,26 @@ mod tests {
                 zero_point: 0,
             };
             assert!(matches!(Linear::new(table, &longer), Err(KernelError::Depth { .. })));
+        }
+    }
+
+    /// Where sums of two or four products are largest: one step more and 16 bits overflow.
+    #[test]
+    fn the_ends_of_both_types_do_not_overflow() {
+        let (rows, columns) = (5, 19);
+        for (depth, weight, x) in (1..20).flat_map(|depth| {
+            [-128i8, -127, 127].into_iter().flat_map(move |weight| [0u8, 255].map(move |x| (depth, weight, x)))
+        }) {
+            let raw = vec![weight; depth * columns];
+            let weights = DenseWeights { weights: &raw, depth, piece: depth, columns, bias: &[], zero_point: 128 };
+            for table in every_available() {
+                let mut output = vec![0.0; rows * columns];
+                let to = Output::Floats { data: &mut output, multipliers: &[1.0; 19] };
+                let linear = Linear::new(table, &weights).unwrap();
+                linear.run(&vec![x; rows * depth], rows, &mut Scratch::new(), to);
+                let expected = depth as f32 * (f32::from(x) - 128.0) * f32::from(weight);
+                assert_eq!(output, vec![expected; rows * columns], "{} {depth} {weight} {x}", table.isa.name());
+            }
         }
     }
 

@@ -34,7 +34,7 @@ impl DepthwiseWeights<'_> {
     }
 }
 
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 impl DepthwiseWeights<'_> {
     /// The weight of a channel's tap; `None` when there is no such channel or tap.
     pub(crate) fn weight(&self, channel: usize, tap: usize) -> Option<i8> {
@@ -122,6 +122,7 @@ pub(crate) struct PackedDepthwise {
 }
 
 /// The order of the packed filters; each instruction set has its own.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum DepthwiseForm {
     /// Tap by tap, all channels of one tap together.

@@ -7,11 +7,14 @@
 //! in [`Add`], where ONNX Runtime has one, and there it is part of the definition.
 //!
 //! [`dispatch`] gives the table of functions of one instruction set. Another instruction set is one more file with
-//! these functions and one more row; [`Table`]'s tests hold every row to the scalar one.
+//! these functions and one more row; [`Table`]'s tests hold every row to the scalar one. x86-64 and 64-bit ARM have
+//! rows of their own; 32-bit ARM runs the scalar one.
 //!
 //! **Invariant**: nothing here allocates while it runs, except that a [`Scratch`] grows to its largest use once.
 #![deny(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod add;
 mod border;
 mod convolution;
@@ -28,6 +31,7 @@ mod rows;
 mod scalar;
 mod scratch;
 mod table;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;
 mod window;
 #[cfg(target_arch = "x86_64")]

@@ -18,7 +18,16 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 with VNNI.
     Avx512Vnni,
+    /// 64-bit ARM: NEON.
+    Neon,
+    /// NEON with dot products (`asimddp`).
+    Dotprod,
+    /// NEON with products of small matrices of 8-bit integers.
+    I8mm,
 }
+
+/// Every instruction set of every architecture.
+const KNOWN: [Isa; 7] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Neon, Isa::Dotprod, Isa::I8mm];
 
 impl Isa {
     /// The name in options and reports.
@@ -28,12 +37,15 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 
-    /// The instruction set of this name.
+    /// The instruction set of this name, of whichever architecture: that this CPU lacks it is for [`dispatch`] to say.
     pub fn from_name(name: &str) -> Option<Self> {
-        ROWS.iter().map(|row| row.isa).find(|isa| isa.name() == name)
+        KNOWN.into_iter().find(|isa| isa.name() == name)
     }
 
     /// Every instruction set that has kernels on this architecture, slowest first.
@@ -77,7 +89,10 @@ pub struct Table {
 #[cfg(target_arch = "x86_64")]
 static ROWS: [Table; 4] = [scalar::TABLE, crate::x86::AVX2, crate::x86::AVXVNNI, crate::x86::AVX512VNNI];
 /// Slowest first.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+static ROWS: [Table; 4] = [scalar::TABLE, crate::aarch64::NEON, crate::aarch64::DOTPROD, crate::aarch64::I8MM];
+/// Slowest first.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 static ROWS: [Table; 1] = [scalar::TABLE];
 
 /// The functions of `isa`; `None` when this CPU lacks it.
@@ -102,12 +117,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_leads_to_its_row() {
-        for isa in Isa::all() {
+    fn every_name_leads_to_its_instruction_set() {
+        for isa in KNOWN {
             assert_eq!(Isa::from_name(isa.name()), Some(isa));
         }
         assert_eq!(Isa::from_name("abacus"), None);
+    }
+
+    #[test]
+    fn every_row_is_known_and_those_of_other_architectures_are_not_dispatched() {
+        assert!(Isa::all().all(|isa| KNOWN.contains(&isa)));
+        for isa in KNOWN {
+            assert_eq!(dispatch(isa).is_some(), every_available().any(|row| row.isa == isa), "{}", isa.name());
+        }
+        let elsewhere = if cfg!(target_arch = "x86_64") { Isa::Neon } else { Isa::Avx2 };
+        assert!(dispatch(elsewhere).is_none() && Isa::all().all(|isa| isa != elsewhere));
+    }
+
+    #[test]
+    fn the_fastest_is_the_last_that_this_cpu_has() {
         assert!(dispatch(Isa::Scalar).is_some());
-        assert!((fastest().available)());
+        assert_eq!(every_available().last().map(|row| row.isa), Some(fastest().isa));
     }
 }
