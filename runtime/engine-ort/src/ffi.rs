@@ -1,6 +1,7 @@
 //! Everything unsafe: the first look into a library, the bytes of a tensor, an allocator's statistics.
 #![allow(unsafe_code, reason = "ONNX Runtime is a C library; each block says why it is sound")]
 
+use std::error::Error as _;
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -35,7 +36,11 @@ const ENTRY: &CStr = c"OrtGetApiBase";
 /// Loads the library of this name or path and asks for its version.
 pub(crate) fn probe(name: &OsStr) -> Result<Probed, ProbeError> {
     // SAFETY: loading runs the library's initializers. The path is the operator's choice, as that of a program is.
-    let library = unsafe { Library::new(name) }.map_err(|error| ProbeError::NotLoaded(error.to_string()))?;
+    let library = unsafe { Library::new(name) }.map_err(|error| {
+        // The error itself only says that loading failed; its source says why.
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        ProbeError::NotLoaded(reason)
+    })?;
     let base = api_base(&library)?;
     // SAFETY: `base` is not null and points to a table that lives as long as the library. Its two functions have had
     // these types in every version of ONNX Runtime; the text is static.

@@ -92,7 +92,8 @@ impl Session for OrtSession {
         Ok(())
     }
 
-    /// What the session's allocator holds; the model's size where the library does not tell.
+    /// What the session's allocator holds, at least the model's size: weights that are used as the file has them lie
+    /// outside of that allocator, and the library does not say how many.
     fn resident_bytes(&self) -> u64 {
         let held = catch_panic(NAME, || {
             let session = self.session.as_ref().ok_or_else(|| internal("the session is closed".into()))?;
@@ -101,7 +102,7 @@ impl Session for OrtSession {
             let allocator = Allocator::new(session, main).map_err(run_error)?;
             Ok(ffi::allocator_statistic(&allocator, ALLOCATED))
         });
-        held.ok().flatten().filter(|&bytes| bytes > 0).unwrap_or(self.model_bytes)
+        held.ok().flatten().unwrap_or(0).max(self.model_bytes)
     }
 
     fn coverage(&self) -> &Coverage {

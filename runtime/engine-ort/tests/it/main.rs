@@ -26,9 +26,10 @@ fn what_is_no_library_is_an_error_that_names_it() {
     let text = folder.path().join("libonnxruntime.so");
     std::fs::write(&text, "no library").unwrap();
     for (path, expected) in [
-        (folder.path().join("missing.so"), "no library that loads"),
-        (text, "no library that loads"),
-        (folder.path().to_owned(), "no library that loads"),
+        // The system's own words stand behind ours.
+        (folder.path().join("missing.so"), "no library that loads (/"),
+        (text, "no library that loads (/"),
+        (folder.path().to_owned(), "no library that loads (/"),
     ] {
         let found = refused(&path);
         assert!(found.contains(expected), "{}: {found}", path.display());
