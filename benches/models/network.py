@@ -82,9 +82,10 @@ class Network:
         """Folds normalization into every convolution and scales every Gemm.
 
         A convolution's output gets, channel by channel, a mean near 0 and a deviation near 1, both drawn from the
-        seed as a BatchNorm's shift and scale; a Gemm's gets a deviation of 2 over all outputs, so that the softmax
-        behind it is neither flat nor a single one.
+        seed as a BatchNorm's shift and scale; the classifier's get a deviation of 2 over all classes, so that the
+        softmax behind it is neither flat nor a single one.
         """
+        classifier = [node for node in self.nodes if node.op_type in ("Conv", "Gemm")][-1]
         values = {}
         for name, shape in self.inputs:
             batch = self.random.random((samples, *shape[1:]), dtype=np.float32)
@@ -93,19 +94,19 @@ class Network:
             known = {**self.initializers, **values}
             result = run_node(node, [known[name] for name in node.input])
             if node.op_type == "Conv":
-                result = self.fold_normalization(node, result)
+                result = self.fold_normalization(node, result, 2.0 if node is classifier else 0.3)
             elif node.op_type == "Gemm":
                 factor = np.float32(2.0 / result.std(dtype=np.float64))
                 self.initializers[node.input[1]] = self.initializers[node.input[1]] * factor
                 result = result * factor
             values[node.output[0]] = result
 
-    def fold_normalization(self, node, result):
+    def fold_normalization(self, node, result, shift_deviation):
         channels = result.shape[1]
         mean = result.mean(axis=(0, 2, 3), dtype=np.float64)
         deviation = np.maximum(result.std(axis=(0, 2, 3), dtype=np.float64), 1e-3)
         scale = self.random.uniform(0.6, 1.4, channels) / deviation
-        shift = self.random.normal(0.0, 0.3, channels) - mean * scale
+        shift = self.random.normal(0.0, shift_deviation, channels) - mean * scale
         scale, shift = scale.astype(np.float32), shift.astype(np.float32)
         weight = self.initializers[node.input[1]]
         self.initializers[node.input[1]] = weight * scale[:, None, None, None]
