@@ -76,9 +76,8 @@ fn fill(
     case.isa = Some(native.isa().to_owned());
     case.coverage = Some(native.coverage().clone());
     let mut ort = load(Side::Ort, ort, &bytes, options(case.threads, None))?;
-    let sets: Vec<Vec<NamedTensor>> = (0..INPUT_SETS)
-        .map(|seed| inputs(ort.inputs(), model.low, model.high, seed))
-        .collect::<Result<_, _>>()?;
+    let sets: Vec<Vec<NamedTensor>> =
+        (0..INPUT_SETS).map(|seed| inputs(ort.inputs(), model.low, model.high, seed)).collect::<Result<_, _>>()?;
     let mut difference = Difference::new();
     for set in &sets {
         let own = answer(Side::Native, native.as_mut(), set)?;

@@ -33,8 +33,9 @@ impl Difference {
         }
         for ((name, own), (other_name, other)) in native.iter().zip(ort) {
             if name != other_name || own.element() != other.element() || own.shape() != other.shape() {
-                let describe =
-                    |name: &str, tensor: &runtime_tensor::Tensor| format!("{name}: {}{:?}", tensor.element(), tensor.shape());
+                let describe = |name: &str, tensor: &runtime_tensor::Tensor| {
+                    format!("{name}: {}{:?}", tensor.element(), tensor.shape())
+                };
                 return Err(format!("native gave {}, ort {}", describe(name, own), describe(other_name, other)));
             }
             self.identical &= own.bytes() == other.bytes();
@@ -43,7 +44,8 @@ impl Difference {
                 for index in 0..own.len() {
                     let value = |tensor: &runtime_tensor::Tensor| tensor.value_f64(index).unwrap_or(f64::NAN);
                     let (own, other) = (value(own), value(other));
-                    let apart = if own == other || (own.is_nan() && other.is_nan()) { 0.0 } else { (own - other).abs() };
+                    let apart =
+                        if own == other || (own.is_nan() && other.is_nan()) { 0.0 } else { (own - other).abs() };
                     self.float_max = self.float_max.max(if apart.is_nan() { f64::INFINITY } else { apart });
                     self.float_range = self.float_range.max(other.abs());
                 }

@@ -70,15 +70,15 @@ pub(crate) fn list(folder: &Path, only: Option<&str>, kinds: &[String]) -> Resul
     }
     let mut found = Vec::new();
     for entry in entries {
-        let Some((name, kind)) = name_and_kind(&entry.name) else { continue };
+        let Some(file) = entry.name.to_str() else { continue };
+        let Some((name, kind)) = name_and_kind(file) else { continue };
         if !name.contains(only.unwrap_or_default()) || !(kinds.is_empty() || kinds.iter().any(|other| other == kind)) {
             continue;
         }
         let (position, low, high) = ranges.get(name).copied().unwrap_or((usize::MAX, -1.0, 1.0));
         let order = (KINDS.iter().position(|row| *row == kind).unwrap_or(KINDS.len()), kind.to_owned(), position);
-        let path = folder.join(&entry.name);
-        let (name, kind) = (name.to_owned(), kind.to_owned());
-        found.push((order, ModelFile { name, kind, file: entry.name, path, low, high }));
+        let (name, kind, path) = (name.to_owned(), kind.to_owned(), folder.join(file));
+        found.push((order, ModelFile { name, kind, file: file.to_owned(), path, low, high }));
     }
     found.sort_by(|left, right| (&left.0, &left.1.name).cmp(&(&right.0, &right.1.name)));
     Ok(found.into_iter().map(|(_, model)| model).collect())
@@ -128,8 +128,7 @@ mod tests {
             let models = list(folder.path(), only, kinds).expect("a listing");
             models.iter().map(|model| format!("{} {} {}", model.file, model.low, model.high)).collect::<Vec<_>>()
         };
-        let all =
-            ["b.f32.onnx 0 255", "a.f32.onnx -2 2", "a.qdq.onnx -2 2", "c.qdq.onnx -1 1", "b.own.onnx 0 255"];
+        let all = ["b.f32.onnx 0 255", "a.f32.onnx -2 2", "a.qdq.onnx -2 2", "c.qdq.onnx -1 1", "b.own.onnx 0 255"];
         assert_eq!(names(None, &[]), all);
         assert_eq!(names(Some("a"), &["qdq".into()]), ["a.qdq.onnx -2 2"]);
     }

@@ -103,7 +103,11 @@ impl Report {
         let features = self.machine.cpu_features.join(" ");
         let lines = [
             format!("machine: {}, {} cores, {features}", self.machine.architecture, self.machine.cores),
-            format!("engines: {}, kernels that ran: {isas}; {}", self.native, if isas.is_empty() { "none" } else { &self.ort }),
+            format!(
+                "engines: {}, kernels that ran: {isas}; {}",
+                self.native,
+                if isas.is_empty() { "none" } else { &self.ort }
+            ),
             "ratio = ONNX Runtime's median divided by ours; in brackets the quartiles of single pairs".to_owned(),
         ];
         let cases: Vec<Vec<String>> = self.cases.iter().map(case_row).collect();
@@ -111,9 +115,24 @@ impl Report {
         let means: Vec<Vec<String>> = self.means.iter().map(mean_row).collect();
         [
             lines.join("\n") + "\n",
-            table(&["model", "kind", "threads", "ort us", "native us", "ratio", "answers differ by", "nodes covered"], &cases),
             table(
-                &["model", "kind", "load ms: ort", "native", "ratio", "first ms: ort", "native", "ratio", "peak MB: ort", "native", "ratio"],
+                &["model", "kind", "threads", "ort us", "native us", "ratio", "answers differ by", "nodes covered"],
+                &cases,
+            ),
+            table(
+                &[
+                    "model",
+                    "kind",
+                    "load ms: ort",
+                    "native",
+                    "ratio",
+                    "first ms: ort",
+                    "native",
+                    "ratio",
+                    "peak MB: ort",
+                    "native",
+                    "ratio",
+                ],
                 &starts,
             ),
             table(&["kind", "geometric mean of", "ratio", "models", "lowest"], &means),

@@ -131,9 +131,9 @@ impl Start {
     /// Why an engine did not start.
     pub(crate) fn failure(&self) -> Option<String> {
         let failures = [(Side::Native, &self.native), (Side::Ort, &self.ort)];
-        let texts = failures.into_iter().filter_map(|(side, figures)| {
-            figures.as_ref().err().map(|error| format!("{}: {error}", side.name()))
-        });
+        let texts = failures
+            .into_iter()
+            .filter_map(|(side, figures)| figures.as_ref().err().map(|error| format!("{}: {error}", side.name())));
         texts.reduce(|first, second| format!("{first}; {second}"))
     }
 }
