@@ -5,6 +5,7 @@
 //! measured in processes of its own ([`start`]). A model that an engine refuses is a row with the reason.
 
 mod case;
+mod clock;
 mod difference;
 mod models;
 mod pairs;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use super::clock::Clock;
 use crate::measure::median;
 
 /// The shortest that one sample lasts; clock and branch predictor are noise below.
@@ -29,10 +29,15 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(200);
 /// What the pairs of one case say.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pairs {
-    /// Median time of one run of the native engine, in microseconds.
+    /// Median time of one run of the native engine, in microseconds: processor time of the process where a run has
+    /// one thread, wall time where it has more.
     pub native_us: f64,
     /// ONNX Runtime's.
     pub ort_us: f64,
+    /// The same medians by the wall clock, which also counts what other programs took from this one.
+    pub native_wall_us: f64,
+    /// ONNX Runtime's.
+    pub ort_wall_us: f64,
     /// ONNX Runtime's median divided by ours.
     pub ratio: f64,
     /// First and third quartile of the ratios of the single pairs.
@@ -51,7 +56,6 @@ pub(crate) fn alternate(
     mut native: impl FnMut() -> Result<()>,
     mut ort: impl FnMut() -> Result<()>,
 ) -> Result<Pairs> {
-    let quiet = threads > 1;
     let native_runs = runs_per_sample(&mut native)?;
     let ort_runs = runs_per_sample(&mut ort)?;
     let mut samples = Vec::new();
@@ -59,11 +63,11 @@ pub(crate) fn alternate(
     while samples.len() < PAIRS_MIN || (start.elapsed() < budget && samples.len() < PAIRS_MAX) {
         // Which side goes first changes, so that a drift of the machine's clock favours nobody.
         samples.push(if samples.len() % 2 == 0 {
-            let own = sample(&mut native, native_runs, quiet)?;
-            (own, sample(&mut ort, ort_runs, quiet)?)
+            let own = sample(&mut native, native_runs, threads)?;
+            (own, sample(&mut ort, ort_runs, threads)?)
         } else {
-            let other = sample(&mut ort, ort_runs, quiet)?;
-            (sample(&mut native, native_runs, quiet)?, other)
+            let other = sample(&mut ort, ort_runs, threads)?;
+            (sample(&mut native, native_runs, threads)?, other)
         });
     }
     Ok(summary(&samples, (native_runs, ort_runs)))
@@ -85,51 +89,57 @@ fn runs_per_sample(side: &mut impl FnMut() -> Result<()>) -> Result<u32> {
     Ok(u32::try_from(runs).unwrap_or(RUNS_MAX).clamp(1, RUNS_MAX))
 }
 
-/// Seconds of one run, over `runs` of them.
-fn sample(side: &mut impl FnMut() -> Result<()>, runs: u32, quiet: bool) -> Result<f64> {
-    if quiet {
+/// Seconds of one run, by the chosen clock and by the wall clock.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    seconds: f64,
+    wall: f64,
+}
+
+/// Measures one run, over `runs` of them.
+fn sample(side: &mut impl FnMut() -> Result<()>, runs: u32, threads: u16) -> Result<Sample> {
+    let clock = Clock::of(threads);
+    if threads > 1 {
         settle();
     }
+    let timed = |side: &mut dyn FnMut() -> Result<()>, runs: u32| -> Result<Sample> {
+        let (wall, start) = (Clock::Wall.now(), clock.now());
+        for _ in 0..runs {
+            side()?;
+        }
+        let (seconds, wall) = (clock.since(start).as_secs_f64(), Clock::Wall.since(wall).as_secs_f64());
+        Ok(Sample { seconds: seconds / f64::from(runs), wall: wall / f64::from(runs) })
+    };
     // The other side has just filled the caches: one run is not counted.
-    let began = Instant::now();
-    side()?;
-    if runs == 1 && began.elapsed() > WARM {
-        return Ok(began.elapsed().as_secs_f64());
-    }
-    let began = Instant::now();
-    for _ in 0..runs {
-        side()?;
-    }
-    Ok(began.elapsed().as_secs_f64() / f64::from(runs))
+    let first = timed(side, 1)?;
+    if first.seconds > WARM.as_secs_f64() { Ok(first) } else { timed(side, runs) }
 }
 
 /// Sleeps until no thread of this process uses the processor.
 fn settle() {
     const STEP: Duration = Duration::from_millis(1);
-    let used = || {
-        let time = clock_gettime(ClockId::ProcessCPUTime);
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-    };
     let start = Instant::now();
     while start.elapsed() < SETTLE_LIMIT {
-        let before = used();
+        let before = Clock::Processor.now();
         std::thread::sleep(STEP);
         // A sleeping process still wakes to look: a twentieth of the step is no thread at work.
-        if used().saturating_sub(before) < STEP / 20 {
+        if Clock::Processor.since(before) < STEP / 20 {
             return;
         }
     }
 }
 
-fn summary(samples: &[(f64, f64)], runs_per_sample: (u32, u32)) -> Pairs {
-    let native = median(samples.iter().map(|pair| pair.0).collect());
-    let ort = median(samples.iter().map(|pair| pair.1).collect());
-    let mut ratios: Vec<f64> = samples.iter().map(|(own, other)| other / own).collect();
+fn summary(samples: &[(Sample, Sample)], runs_per_sample: (u32, u32)) -> Pairs {
+    let middle = |figure: fn(&(Sample, Sample)) -> f64| median(samples.iter().map(figure).collect());
+    let (native, ort) = (middle(|pair| pair.0.seconds), middle(|pair| pair.1.seconds));
+    let mut ratios: Vec<f64> = samples.iter().map(|(own, other)| other.seconds / own.seconds).collect();
     ratios.sort_by(f64::total_cmp);
     let quarter = ratios.len() / 4;
     Pairs {
         native_us: native * 1e6,
         ort_us: ort * 1e6,
+        native_wall_us: middle(|pair| pair.0.wall) * 1e6,
+        ort_wall_us: middle(|pair| pair.1.wall) * 1e6,
         ratio: ort / native,
         ratio_quartiles: (ratios[quarter], ratios[ratios.len() - 1 - quarter]),
         pairs: samples.len(),
@@ -143,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_ratio_is_of_medians_and_the_quartiles_of_pairs() {
-        let samples = [(1.0, 2.0), (2.0, 2.0), (1.0, 4.0), (1.0, 3.0), (1.0, 2.0), (4.0, 2.0), (1.0, 2.0), (1.0, 2.0)];
+        let samples = [(1.0, 2.0), (2.0, 2.0), (1.0, 4.0), (1.0, 3.0), (1.0, 2.0), (4.0, 2.0), (1.0, 2.0), (1.0, 2.0)]
+            .map(|(own, other)| (Sample { seconds: own, wall: own }, Sample { seconds: other, wall: other }));
         let pairs = summary(&samples, (1, 2));
         assert_eq!((pairs.native_us, pairs.ort_us, pairs.ratio, pairs.pairs), (1e6, 2e6, 2.0, 8));
         assert_eq!(pairs.ratio_quartiles, (2.0, 2.0));
@@ -154,7 +165,8 @@ mod tests {
         let (mut own, mut other) = (0_u32, 0_u32);
         let count = |counter: &mut u32| {
             *counter += 1;
-            std::thread::sleep(Duration::from_millis(1));
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(500) {}
             Ok(())
         };
         let pairs = alternate(Duration::from_millis(1), 1, || count(&mut own), || count(&mut other)).expect("no error");

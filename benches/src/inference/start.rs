@@ -1,7 +1,7 @@
 //! How an engine starts: load time, first run and peak memory, each in a process of its own.
 //!
 //! The process is this executable with a hidden subcommand. It opens the engine (for ONNX Runtime: loads the shared
-//! library), reads the file, and only then looks at the clock. Peak memory is the kernel's high-water mark of
+//! library), reads the file, and only then looks at the clock, the same that times the pairs. Peak memory is the kernel's high-water mark of
 //! resident memory minus that of a process that opened the engine and loaded no model; the file's bytes, which both
 //! engines are handed, count for both.
 
@@ -15,6 +15,7 @@ use runtime_inference::peak_bytes;
 use serde::{Deserialize, Serialize};
 
 use super::case::options;
+use super::clock::Clock;
 use super::models::{ModelFile, inputs};
 use super::{Arguments, Side};
 use crate::measure::median;
@@ -68,20 +69,21 @@ pub fn child(arguments: &ChildArguments) -> Result<ChildReport> {
         high: arguments.high,
     };
     let bytes = model.read()?;
-    let start = Instant::now();
+    let clock = Clock::of(arguments.threads);
+    let start = clock.now();
     let mut session = engine
         .load(&bytes, &options(arguments.threads, arguments.isa.as_deref()))
         .map_err(|error| anyhow!("failed to {error}"))?;
-    let load_ms = start.elapsed().as_secs_f64() * 1e3;
-    let first_ms = first_run(session.as_mut(), &model)?;
+    let load_ms = clock.since(start).as_secs_f64() * 1e3;
+    let first_ms = first_run(session.as_mut(), &model, clock)?;
     Ok(ChildReport { load_ms, first_ms, peak_bytes: peak_bytes() })
 }
 
-fn first_run(session: &mut dyn Session, model: &ModelFile) -> Result<f64> {
+fn first_run(session: &mut dyn Session, model: &ModelFile, clock: Clock) -> Result<f64> {
     let set = inputs(session.inputs(), model.low, model.high, 0)?;
-    let start = Instant::now();
+    let start = clock.now();
     session.run(&set, &[], None).map_err(|error| anyhow!("failed to {error}"))?;
-    Ok(start.elapsed().as_secs_f64() * 1e3)
+    Ok(clock.since(start).as_secs_f64() * 1e3)
 }
 
 /// Peak memory of processes without a model, in bytes.
