@@ -72,7 +72,7 @@ fn fill(
     ort: &dyn Engine,
 ) -> Result<()> {
     let bytes = model.read()?;
-    let mut native = load(Side::Native, native, &bytes, options(case.threads, arguments.isa.as_deref()))?;
+    let mut native = load(Side::Native, native, &bytes, options(case.threads, arguments.isa()))?;
     case.isa = Some(native.isa().to_owned());
     case.coverage = Some(native.coverage().clone());
     let mut ort = load(Side::Ort, ort, &bytes, options(case.threads, None))?;

@@ -1,5 +1,6 @@
 //! Which clock a run is timed with.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -38,9 +39,49 @@ impl Clock {
     }
 }
 
+/// Threads of this process that are looked at.
+const THREADS_MAX: usize = 4096;
+
+/// Bytes of one thread's `schedstat`.
+const STATE_BYTES_MAX: u64 = 256;
+
+/// How long all threads of this process together were ready to run and had no core, since they started; zero where
+/// the system does not tell.
+pub(crate) fn waited() -> Duration {
+    let Ok(threads) = runtime_disk::list(Path::new("/proc/self/task"), THREADS_MAX) else { return Duration::ZERO };
+    let nanoseconds = threads.iter().filter_map(|thread| {
+        // A thread may end between the listing and here.
+        let path = Path::new("/proc/self/task").join(&thread.name).join("schedstat");
+        let text = String::from_utf8(runtime_disk::read_bounded(&path, STATE_BYTES_MAX).ok()?).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn waiting_for_a_core_is_seen() {
+        // Twice as many busy threads as cores: some of them wait.
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let before = waited();
+        std::thread::scope(|scope| {
+            let busy: Vec<_> = (0..2 * cores)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let start = Clock::Wall.now();
+                        while Clock::Wall.since(start) < Duration::from_millis(60) {}
+                        waited()
+                    })
+                })
+                .collect();
+            let seen = busy.into_iter().filter_map(|thread| thread.join().ok()).max();
+            assert!(seen > Some(before), "{seen:?} after {before:?}");
+        });
+    }
 
     #[test]
     fn both_clocks_grow_while_this_thread_works() {

@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1,2", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Vec<u16>,
     /// Instruction set of the native engine; the fastest that this CPU has when left out
-    #[arg(long)]
+    #[arg(long, env = "CASK_ISA")]
     pub isa: Option<String>,
     /// Time spent on the pairs of one row
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
@@ -53,6 +53,13 @@ pub struct Arguments {
     /// ONNX Runtime's shared library; what the system's search finds when left out
     #[arg(long, env = "CASK_ORT_LIBRARY")]
     pub library: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// The forced instruction set; an empty one, as an empty variable gives it, is none.
+    pub(crate) fn isa(&self) -> Option<&str> {
+        self.isa.as_deref().filter(|isa| !isa.is_empty())
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::clock::Clock;
+use super::clock::{Clock, waited};
 use crate::measure::median;
 
 /// The shortest that one sample lasts; clock and branch predictor are noise below.
@@ -22,6 +22,9 @@ const RUNS_MAX: u32 = 100_000;
 
 /// A run that lasts longer than this needs no run before it to fill the caches.
 const WARM: Duration = Duration::from_millis(20);
+
+/// The share of a sample that its threads may have waited for a core before it counts as disturbed.
+const DISTURBED: f64 = 0.05;
 
 /// The longest wait for the other side's threads to sleep.
 const SETTLE_LIMIT: Duration = Duration::from_millis(200);
@@ -42,8 +45,10 @@ pub struct Pairs {
     pub ratio: f64,
     /// First and third quartile of the ratios of the single pairs.
     pub ratio_quartiles: (f64, f64),
-    /// Pairs of samples.
+    /// Pairs of samples that count.
     pub pairs: usize,
+    /// Pairs left out, as other programs held the cores meanwhile (rows of more than one thread).
+    pub pairs_left_out: usize,
     /// Runs in one sample, ours and ONNX Runtime's.
     pub runs_per_sample: (u32, u32),
 }
@@ -70,7 +75,10 @@ pub(crate) fn alternate(
             (sample(&mut native, native_runs, threads)?, other)
         });
     }
-    Ok(summary(&samples, (native_runs, ort_runs)))
+    // Only where enough is left: an engine that starts more threads than there are cores disturbs itself.
+    let calm: Vec<_> = samples.iter().filter(|(own, other)| !own.disturbed && !other.disturbed).copied().collect();
+    let counted = if calm.len() < PAIRS_MIN { &samples } else { &calm };
+    Ok(Pairs { pairs_left_out: samples.len() - counted.len(), ..summary(counted, (native_runs, ort_runs)) })
 }
 
 /// Runs that last at least [`SAMPLE`], after enough of them to have warmed up.
@@ -94,6 +102,7 @@ fn runs_per_sample(side: &mut impl FnMut() -> Result<()>) -> Result<u32> {
 struct Sample {
     seconds: f64,
     wall: f64,
+    disturbed: bool,
 }
 
 /// Measures one run, over `runs` of them.
@@ -103,12 +112,18 @@ fn sample(side: &mut impl FnMut() -> Result<()>, runs: u32, threads: u16) -> Res
         settle();
     }
     let timed = |side: &mut dyn FnMut() -> Result<()>, runs: u32| -> Result<Sample> {
+        let waiting = if threads > 1 { waited() } else { Duration::ZERO };
         let (wall, start) = (Clock::Wall.now(), clock.now());
         for _ in 0..runs {
             side()?;
         }
         let (seconds, wall) = (clock.since(start).as_secs_f64(), Clock::Wall.since(wall).as_secs_f64());
-        Ok(Sample { seconds: seconds / f64::from(runs), wall: wall / f64::from(runs) })
+        let waiting = if threads > 1 { waited().saturating_sub(waiting) } else { Duration::ZERO };
+        Ok(Sample {
+            seconds: seconds / f64::from(runs),
+            wall: wall / f64::from(runs),
+            disturbed: waiting.as_secs_f64() > DISTURBED * wall,
+        })
     };
     // The other side has just filled the caches: one run is not counted.
     let first = timed(side, 1)?;
@@ -143,6 +158,7 @@ fn summary(samples: &[(Sample, Sample)], runs_per_sample: (u32, u32)) -> Pairs {
         ratio: ort / native,
         ratio_quartiles: (ratios[quarter], ratios[ratios.len() - 1 - quarter]),
         pairs: samples.len(),
+        pairs_left_out: 0,
         runs_per_sample,
     }
 }
@@ -151,10 +167,14 @@ fn summary(samples: &[(Sample, Sample)], runs_per_sample: (u32, u32)) -> Pairs {
 mod tests {
     use super::*;
 
+    fn calm(seconds: f64) -> Sample {
+        Sample { seconds, wall: seconds, disturbed: false }
+    }
+
     #[test]
     fn the_ratio_is_of_medians_and_the_quartiles_of_pairs() {
         let samples = [(1.0, 2.0), (2.0, 2.0), (1.0, 4.0), (1.0, 3.0), (1.0, 2.0), (4.0, 2.0), (1.0, 2.0), (1.0, 2.0)]
-            .map(|(own, other)| (Sample { seconds: own, wall: own }, Sample { seconds: other, wall: other }));
+            .map(|(own, other)| (calm(own), calm(other)));
         let pairs = summary(&samples, (1, 2));
         assert_eq!((pairs.native_us, pairs.ort_us, pairs.ratio, pairs.pairs), (1e6, 2e6, 2.0, 8));
         assert_eq!(pairs.ratio_quartiles, (2.0, 2.0));

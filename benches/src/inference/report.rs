@@ -105,7 +105,7 @@ impl Report {
             format!("machine: {}, {} cores, {features}", self.machine.architecture, self.machine.cores),
             format!("engines: {}, kernels that ran: {isas}; {}", self.native, self.ort),
             "ratio = ONNX Runtime's median divided by ours; in brackets the quartiles of single pairs".to_owned(),
-            "time = processor time where a run has one thread (other programs don't count), else wall time".to_owned(),
+            "time = processor time where a run has one thread (other programs don't count), else wall time of calm pairs".to_owned(),
         ];
         let cases: Vec<Vec<String>> = self.cases.iter().map(case_row).collect();
         let starts: Vec<Vec<String>> = self.starts.iter().map(start_row).collect();

@@ -187,7 +187,7 @@ fn process(arguments: &Arguments, side: Side, model: Option<&ModelFile>) -> Resu
         command.arg("--model").arg(&model.path);
         command.args(["--low", &model.low.to_string(), "--high", &model.high.to_string()]);
     }
-    if let (Side::Native, Some(isa)) = (side, &arguments.isa) {
+    if let (Side::Native, Some(isa)) = (side, arguments.isa()) {
         command.args(["--isa", isa]);
     }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
