@@ -63,7 +63,9 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let console = Console::new(arguments.json, false);
     runtime_console::run("bench", arguments.json, || {
-        let failure = |error: anyhow::Error| Failure::new(ExitCode::Bug, format!("{error:#}"));
+        // The engines' own errors are rows of the report; what is left is a folder or a library that is not there.
+        let code = if matches!(arguments.what, What::Inference(_)) { ExitCode::Usage } else { ExitCode::Bug };
+        let failure = |error: anyhow::Error| Failure::new(code, format!("{error:#}"));
         if let What::InferenceChild(child) = &arguments.what {
             console.data(&inference::start::child(child).map_err(failure)?, "");
             return Ok(ExitCode::Ok);

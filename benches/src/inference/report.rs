@@ -98,8 +98,10 @@ impl Report {
 
     /// The tables.
     pub fn text(&self) -> String {
-        let isas: std::collections::BTreeSet<&str> = self.cases.iter().filter_map(|case| case.isa.as_deref()).collect();
-        let isas = isas.into_iter().collect::<Vec<_>>().join(", ");
+        let mut isas: Vec<&str> = self.cases.iter().filter_map(|case| case.isa.as_deref()).collect();
+        isas.sort_unstable();
+        isas.dedup();
+        let isas = if isas.is_empty() { "none".to_owned() } else { isas.join(", ") };
         let features = self.machine.cpu_features.join(" ");
         let lines = [
             format!("machine: {}, {} cores, {features}", self.machine.architecture, self.machine.cores),
@@ -108,6 +110,10 @@ impl Report {
             "time = processor time where a run has one thread (other programs don't count), else wall time of calm pairs".to_owned(),
         ];
         let cases: Vec<Vec<String>> = self.cases.iter().map(case_row).collect();
+        let failures = self.cases.iter().filter_map(|case| {
+            Some(format!("failed: {} {}, {} threads: {}\n", case.name, case.kind, case.threads, case.error.as_ref()?))
+        });
+        let failures: String = failures.collect();
         let starts: Vec<Vec<String>> = self.starts.iter().map(start_row).collect();
         let means: Vec<Vec<String>> = self.means.iter().map(mean_row).collect();
         [
@@ -115,7 +121,7 @@ impl Report {
             table(
                 &["model", "kind", "threads", "ort us", "native us", "ratio", "answers differ by", "nodes covered"],
                 &cases,
-            ),
+            ) + &failures,
             table(
                 &[
                     "model",
@@ -166,17 +172,14 @@ fn mean(kind: &str, figure: &str, ratios: &[(&str, Option<f64>)]) -> Mean {
 
 fn case_row(case: &Case) -> Vec<String> {
     let mut row = vec![case.name.clone(), case.kind.clone(), case.threads.to_string()];
-    match (&case.pairs, &case.error) {
-        (Some(pairs), _) => {
+    match &case.pairs {
+        Some(pairs) => {
             let (low, high) = pairs.ratio_quartiles;
             row.push(format!("{:.1}", pairs.ort_us));
             row.push(format!("{:.1}", pairs.native_us));
             row.push(format!("{:.2} ({low:.2} to {high:.2})", pairs.ratio));
         }
-        (None, error) => {
-            row.extend(["-".into(), "-".into()]);
-            row.push(error.clone().unwrap_or_default());
-        }
+        None => row.extend(["-".into(), "-".into(), "failed".into()]),
     }
     row.push(case.difference.as_ref().map_or_else(|| "-".into(), |difference| difference.cell()));
     row.push(case.coverage.as_ref().map_or_else(|| "-".into(), covered));
