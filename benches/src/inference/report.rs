@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use runtime_console::table;
 use runtime_engine::Coverage;
-use runtime_inference::read_machine;
+use runtime_inference::{Engines, read_machine};
 use serde::Serialize;
 
 use super::case::Case;
@@ -59,7 +59,7 @@ pub struct Mean {
 
 impl Report {
     pub(crate) fn new(native: String, ort: String, seconds_per_case: f64) -> Self {
-        let profile = read_machine();
+        let profile = read_machine(&Engines::default());
         let machine = Machine {
             architecture: profile.architecture,
             cpu_features: profile.cpu_features.into_iter().collect(),
