@@ -2,5 +2,6 @@
 
 pub mod agent;
 pub mod artifact;
+pub mod inference;
 pub mod measure;
 pub mod transfer;

@@ -7,6 +7,7 @@ use runtime_console::{Console, ExitCode, Failure, table};
 use serde::Serialize;
 
 use benches::agent::Footprint;
+use benches::inference;
 use benches::measure::Comparison;
 
 /// Measure Cask beside its peers, in one process run
@@ -32,6 +33,10 @@ enum What {
     Artifact,
     /// Fetch 28 MiB by digest over mosquitto, against a bare rumqttc publish of the same bytes
     Transfer,
+    /// Every model of a folder on the native engine and on ONNX Runtime
+    Inference(inference::Arguments),
+    #[command(hide = true)]
+    InferenceChild(inference::start::ChildArguments),
     /// Size and idle memory of edge-agent with one small model
     Agent {
         /// The executable
@@ -51,26 +56,38 @@ struct Results {
     schema: u32,
     comparisons: Vec<Comparison>,
     agent: Option<Footprint>,
+    inference: Option<inference::Report>,
 }
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
+    let console = Console::new(arguments.json, false);
     runtime_console::run("bench", arguments.json, || {
-        let results = measure(&arguments).map_err(|error| Failure::new(ExitCode::Bug, format!("{error:#}")))?;
-        Console::new(arguments.json, false).data(&results, &text(&results));
+        // The engines' own errors are rows of the report; what is left is a folder or a library that is not there.
+        let code = if matches!(arguments.what, What::Inference(_)) { ExitCode::Usage } else { ExitCode::Bug };
+        let failure = |error: anyhow::Error| Failure::new(code, format!("{error:#}"));
+        if let What::InferenceChild(child) = &arguments.what {
+            console.data(&inference::start::child(child).map_err(failure)?, "");
+            return Ok(ExitCode::Ok);
+        }
+        let results = measure(&arguments, &console).map_err(failure)?;
+        console.data(&results, &text(&results));
         Ok(ExitCode::Ok)
     })
 }
 
-fn measure(arguments: &Arguments) -> anyhow::Result<Results> {
+fn measure(arguments: &Arguments, console: &Console) -> anyhow::Result<Results> {
     let rounds = usize::from(arguments.rounds);
-    let mut results = Results { schema: 1, comparisons: Vec::new(), agent: None };
+    let mut results = Results { schema: 1, comparisons: Vec::new(), agent: None, inference: None };
     match &arguments.what {
         What::Artifact => results.comparisons.push(benches::artifact::run(rounds)?),
         What::Transfer => match benches::transfer::run(rounds)? {
             Some(comparison) => results.comparisons.push(comparison),
             None => anyhow::bail!("mosquitto is not installed"),
         },
+        What::Inference(arguments) => results.inference = Some(inference::run(arguments, console)?),
+        // `main` has answered it.
+        What::InferenceChild(_) => {}
         What::Agent { binary, artifact, enrolment } => {
             results.agent = Some(benches::agent::run(binary, artifact, enrolment)?);
         }
@@ -81,6 +98,9 @@ fn measure(arguments: &Arguments) -> anyhow::Result<Results> {
 fn text(results: &Results) -> String {
     let rows: Vec<Vec<String>> = results.comparisons.iter().map(Comparison::row).collect();
     let mut text = if rows.is_empty() { String::new() } else { table(&Comparison::HEADER, &rows) };
+    if let Some(inference) = &results.inference {
+        text.push_str(&inference.text());
+    }
     if let Some(agent) = &results.agent {
         let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         text.push_str(&table(
