@@ -184,6 +184,19 @@ pub enum Output<'a> {
         /// x_scale * w_scale, one a column.
         multipliers: &'a [f32],
     },
+    /// Requantized bytes, after something is added to every accumulator of a row.
+    Shifted {
+        /// From the first row's first column on.
+        data: &'a mut [u8],
+        /// Distance of two rows.
+        stride: usize,
+        /// How; one multiplier a column.
+        requantization: &'a Requantization,
+        /// What is added, one a row.
+        shifts: &'a [i32],
+        /// Requantizes.
+        table: &'static Table,
+    },
 }
 
 impl Output<'_> {
@@ -194,6 +207,13 @@ impl Output<'_> {
                 Output::Bytes { data: &mut data[row * *stride..], stride: *stride, requantization }
             }
             Self::Floats { data, multipliers } => Output::Floats { data: &mut data[row * columns..], multipliers },
+            Self::Shifted { data, stride, requantization, shifts, table } => Output::Shifted {
+                data: &mut data[row * *stride..],
+                stride: *stride,
+                requantization,
+                shifts: &shifts[row..],
+                table,
+            },
         }
     }
 
@@ -204,6 +224,10 @@ impl Output<'_> {
             Self::Bytes { data, stride, requantization } => {
                 let from = row * *stride + first;
                 requantization.apply_row(accumulators, first, &mut data[from..from + accumulators.len()]);
+            }
+            Self::Shifted { data, stride, requantization, shifts, table } => {
+                let places = &mut data[row * *stride + first..][..accumulators.len()];
+                (table.elementwise.requantize)(requantization, accumulators, shifts[row], first, places);
             }
             Self::Floats { data, multipliers } => {
                 let places = &mut data[row * columns + first..][..accumulators.len()];

@@ -1,7 +1,7 @@
 //! What a table has beside products: the loops that the compiler turns into vectors by itself, compiled once for each
 //! instruction set.
 
-use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Scratch, Table, Window};
+use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Table, Window};
 
 /// The loops of one instruction set. All of them give the scalar loops' bytes.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,7 @@ pub(crate) struct ElementwiseKernel {
     pub(crate) add: fn(&Add, &[u8], &[u8], &mut [u8]),
     pub(crate) quantize: fn(&[f32], &Affine, &mut [u8]),
     pub(crate) dequantize: fn(&[u8], &Affine, &mut [f32]),
+    pub(crate) requantize: fn(&Requantization, &[i32], i32, usize, &mut [u8]),
     pub(crate) permute: fn(&Permutation, &[u8], &mut [u8]),
     pub(crate) max_pool: fn(&Window, usize, &[u8], &mut [u8]),
     pub(crate) average_pool: fn(&AveragePool, &[u8], &mut Scratch, &mut [u8]),

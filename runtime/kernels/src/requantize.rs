@@ -97,6 +97,16 @@ impl Requantization {
         requantized(accumulator, self.multipliers[column], self.low, self.high, self.zero_point)
     }
 
+    /// The accumulators of as many columns from `first` on, with `shift` added to each.
+    #[inline(always)]
+    pub(crate) fn apply_shifted(&self, accumulators: &[i32], shift: i32, first: usize, output: &mut [u8]) {
+        let multipliers = &self.multipliers[first..first + accumulators.len()];
+        for ((&accumulator, &multiplier), place) in accumulators.iter().zip(multipliers).zip(output) {
+            let accumulator = accumulator.wrapping_add(shift);
+            *place = requantized(accumulator, multiplier, self.low, self.high, self.zero_point);
+        }
+    }
+
     /// The accumulators of as many columns from `first` on.
     #[inline(always)]
     pub(crate) fn apply_row(&self, accumulators: &[i32], first: usize, output: &mut [u8]) {

@@ -7,6 +7,8 @@ pub struct Scratch {
     pub(crate) wide: Vec<i16>,
     pub(crate) sums: Vec<i32>,
     pub(crate) floats: Vec<f32>,
+    pub(crate) panels: Vec<i8>,
+    pub(crate) starts: Vec<i32>,
 }
 
 impl Scratch {
@@ -22,12 +24,15 @@ impl Scratch {
             wide: vec![0; self.wide.len()],
             sums: vec![0; self.sums.len()],
             floats: vec![0.0; self.floats.len()],
+            panels: vec![0; self.panels.len()],
+            starts: vec![0; self.starts.len()],
         }
     }
 
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
-        self.patches.capacity() + self.wide.capacity() * 2 + (self.sums.capacity() + self.floats.capacity()) * 4
+        let words = self.sums.capacity() + self.floats.capacity() + self.starts.capacity();
+        self.patches.capacity() + self.panels.capacity() + self.wide.capacity() * 2 + words * 4
     }
 }
 

@@ -4,7 +4,7 @@ use crate::dense::PackedDense;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
 use crate::elementwise::ElementwiseKernel;
 use crate::rows::Rows;
-use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Scratch, scalar};
+use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Product, Scratch, scalar};
 
 /// An instruction set for which kernels are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,8 @@ pub struct Table {
     pub(crate) dense: DenseKernel,
     /// Depthwise convolutions.
     pub(crate) depthwise: DepthwiseKernel,
+    /// Products of two activations.
+    pub(crate) product: fn(&Product, &[u8], &[u8], usize, &mut Scratch, &mut [u8]),
     pub(crate) elementwise: ElementwiseKernel,
 }
 

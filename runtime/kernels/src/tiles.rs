@@ -114,6 +114,30 @@ pub(crate) fn pack(shape: &TileShape, weights: &DenseWeights<'_>) -> Result<Pack
     Ok(PackedDense { depth, piece: weights.piece, columns, starts, form })
 }
 
+/// Brings bytes, one row for each of the depth, into the order of `shape`, each less 128.
+///
+/// `packed` has zeros where there is nothing.
+#[inline(always)]
+pub(crate) fn pack_bytes(shape: &TileShape, bytes: &[u8], depth: usize, columns: usize, packed: &mut [i8]) {
+    let (group, width) = (shape.group, columns.next_multiple_of(shape.lanes));
+    let padded = depth.next_multiple_of(group);
+    let mut first = 0;
+    while first < width {
+        let (_, panel) = panel_of(shape, first, width);
+        let count = panel.min(columns - first);
+        let panel_bytes = &mut packed[first * padded..(first + panel) * padded];
+        for (number, places) in panel_bytes.chunks_exact_mut(panel * group).enumerate() {
+            for part in 0..group.min(depth - number * group) {
+                let row = &bytes[(number * group + part) * columns + first..][..count];
+                for (place, &byte) in places[part..].iter_mut().step_by(group).zip(row) {
+                    *place = (byte ^ 0x80) as i8;
+                }
+            }
+        }
+        first += panel;
+    }
+}
+
 /// First column and width of the panel that has `column`.
 fn panel_of(shape: &TileShape, column: usize, width: usize) -> (usize, usize) {
     let panel = shape.lanes * shape.vectors;
@@ -211,7 +235,7 @@ impl Panel<'_> {
                 low: requantization.low,
                 high: requantization.high,
             })),
-            Output::Floats { .. } => {
+            Output::Floats { .. } | Output::Shifted { .. } => {
                 let (mut sums, width) = ([0; SUMS_MAX], self.starts.len());
                 K::run(tile(TileOutput::Sums { data: &mut sums, stride: width }));
                 for (row, sums) in sums.chunks_exact(width).take(count).enumerate() {

@@ -10,13 +10,14 @@ use crate::dense::PackedDense;
 use crate::rows::Rows;
 use crate::table::DenseKernel;
 use crate::tiles::{self, Tile, TileKernel, TileShape};
-use crate::{Isa, Output, Scratch, Table};
+use crate::{Isa, Output, Product, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Dotprod,
     available: || (neon::TABLE.available)() && std::arch::is_aarch64_feature_detected!("dotprod"),
     dense: DenseKernel { pack: |weights| pack_signed(&Dots::SHAPE, weights), run },
     depthwise: neon::TABLE.depthwise,
+    product: Product::run_plain,
     elementwise: super::ELEMENTWISE,
 };
 

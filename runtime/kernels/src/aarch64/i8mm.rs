@@ -9,13 +9,14 @@ use crate::dense::PackedDense;
 use crate::rows::Rows;
 use crate::table::DenseKernel;
 use crate::tiles::{self, Tile, TileKernel, TileShape};
-use crate::{Isa, Output, Scratch, Table};
+use crate::{Isa, Output, Product, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::I8mm,
     available: || (neon::TABLE.available)() && std::arch::is_aarch64_feature_detected!("i8mm"),
     dense: DenseKernel { pack: |weights| tiles::pack(&Matrices::SHAPE, weights), run },
     depthwise: neon::TABLE.depthwise,
+    product: Product::run_plain,
     elementwise: super::ELEMENTWISE,
 };
 

@@ -13,13 +13,14 @@ use crate::dense::{DenseForm, PackedDense};
 use crate::rows::Rows;
 use crate::table::{DenseKernel, DepthwiseKernel};
 use crate::tiles::{self, Tile, TileKernel, TileOutput, TileShape};
-use crate::{DenseWeights, Isa, KernelError, Output, Scratch, Table};
+use crate::{DenseWeights, Isa, KernelError, Output, Product, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Neon,
     available: || std::arch::is_aarch64_feature_detected!("neon"),
     dense: DenseKernel { pack, run },
     depthwise: DepthwiseKernel { pack: crate::scalar::depthwise::pack, run: depthwise::run },
+    product: Product::run_plain,
     elementwise: super::ELEMENTWISE,
 };
 

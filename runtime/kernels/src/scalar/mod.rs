@@ -6,17 +6,19 @@ pub(crate) mod depthwise;
 
 use crate::elementwise::ElementwiseKernel;
 use crate::table::{DenseKernel, DepthwiseKernel};
-use crate::{Add, AveragePool, GlobalAveragePool, Isa, Permutation, Table, border, pool};
+use crate::{Add, AveragePool, GlobalAveragePool, Isa, Permutation, Product, Requantization, Table, border, pool};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Scalar,
     available: || true,
     dense: DenseKernel { pack: dense::pack, run: dense::run },
     depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
+    product: Product::run_plain,
     elementwise: ElementwiseKernel {
         add: Add::run,
         quantize: border::quantize,
         dequantize: border::dequantize,
+        requantize: Requantization::apply_shifted,
         permute: Permutation::run_bytes,
         max_pool: pool::max_pool,
         average_pool: AveragePool::run,

@@ -2,11 +2,11 @@
 //! instruction.
 
 use crate::elementwise::ElementwiseKernel;
-use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Scratch, Window, border, pool};
+use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Window, border, pool};
 
 /// Every level of this architecture has AVX2 and FMA.
 pub(super) const KERNEL: ElementwiseKernel =
-    ElementwiseKernel { add, quantize, dequantize, permute, max_pool, average_pool, global_average_pool };
+    ElementwiseKernel { add, quantize, dequantize, requantize, permute, max_pool, average_pool, global_average_pool };
 
 /// A function of the table around one that needs AVX2 and FMA.
 macro_rules! compiled {
@@ -23,6 +23,9 @@ macro_rules! compiled {
 compiled!(add(add: &Add, a: &[u8], b: &[u8], y: &mut [u8]) { add.run_fused(a, b, y) });
 compiled!(quantize(input: &[f32], affine: &Affine, output: &mut [u8]) { border::quantize(input, affine, output) });
 compiled!(dequantize(input: &[u8], affine: &Affine, output: &mut [f32]) { border::dequantize(input, affine, output) });
+compiled!(requantize(scale: &Requantization, sums: &[i32], shift: i32, first: usize, output: &mut [u8]) {
+    scale.apply_shifted(sums, shift, first, output)
+});
 compiled!(permute(permutation: &Permutation, input: &[u8], output: &mut [u8]) { permutation.run_bytes(input, output) });
 compiled!(max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {
     pool::max_pool(window, channels, input, output)
