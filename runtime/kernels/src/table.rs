@@ -71,6 +71,9 @@ pub(crate) struct DepthwiseKernel {
     pub(crate) run: fn(&PackedDepthwise, DepthwiseRun<'_>, &mut Scratch),
 }
 
+/// `a`, `b` and the rows of `a`, into the output.
+type ProductKernel = fn(&Product, &[u8], &[u8], usize, &mut Scratch, &mut [u8]);
+
 /// The functions of one instruction set. Weights packed by one row are run by the same row only.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
@@ -83,7 +86,7 @@ pub struct Table {
     /// Depthwise convolutions.
     pub(crate) depthwise: DepthwiseKernel,
     /// Products of two activations.
-    pub(crate) product: fn(&Product, &[u8], &[u8], usize, &mut Scratch, &mut [u8]),
+    pub(crate) product: ProductKernel,
     pub(crate) elementwise: ElementwiseKernel,
 }
 
