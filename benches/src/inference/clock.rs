@@ -65,6 +65,11 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn waiting_for_a_core_is_seen() {
+        if !runtime_disk::exists(Path::new("/proc/self/schedstat")).unwrap_or(false) {
+            // A kernel without these statistics: nothing is ever seen to wait, and every pair counts.
+            assert_eq!(waited(), Duration::ZERO);
+            return;
+        }
         // Twice as many busy threads as cores: some of them wait.
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let before = waited();
