@@ -52,7 +52,7 @@ pub(crate) fn share<'a, S: Send, T: Send, W: Fn(&mut S, usize, &mut [T]) + Sync>
     // SAFETY: `parts` lives until this function returns; thread 0 is the caller, and no member gets that number.
     unsafe { run::<S, T, W>((&raw const parts).cast(), 0) };
     // No panic can leave before: `run` catches those of `work`.
-    members.for_each(Member::wait);
+    members.for_each(Member::take_back);
     if let Some(panic) = parts.panic.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         resume_unwind(panic);
     }
@@ -61,7 +61,7 @@ pub(crate) fn share<'a, S: Send, T: Send, W: Fn(&mut S, usize, &mut [T]) + Sync>
 /// Does what the pointer names, as a member of the team.
 pub(crate) fn join(work: &AtomicPtr<Work>) {
     let work = work.load(Ordering::Relaxed);
-    // SAFETY: a member is here only between `give` and the end of `wait`, and `share` keeps the work alive that long.
+    // SAFETY: a member is here only between `give` and the end of `take_back`, and `share` keeps the work alive that long.
     unsafe {
         let thread = (*work).thread.fetch_add(1, Ordering::Relaxed);
         ((*work).run)((*work).parts, thread);

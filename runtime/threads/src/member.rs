@@ -1,7 +1,7 @@
 //! One thread of the pool.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 use std::thread::Thread;
 
 use crate::ffi::Work;
@@ -14,11 +14,17 @@ const SPINS: u32 = 2_000;
 pub(crate) struct Shared {
     borrowed: AtomicBool,
     closed: AtomicBool,
-    /// Work given and work done; they differ while the thread is at work.
-    given: AtomicU64,
-    done: AtomicU64,
+    /// [`IDLE`], [`GIVEN`] or [`AT_WORK`].
+    state: AtomicU8,
     work: AtomicPtr<Work>,
 }
+
+/// There is no work.
+const IDLE: u8 = 0;
+/// There is work, and the thread has not begun: it may still be taken back.
+const GIVEN: u8 = 1;
+/// The thread reads the work.
+const AT_WORK: u8 = 2;
 
 /// A thread of the pool, as those see it who borrow it.
 #[derive(Debug)]
@@ -32,8 +38,7 @@ impl Member {
         let shared = Arc::new(Shared {
             borrowed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            given: AtomicU64::new(0),
-            done: AtomicU64::new(0),
+            state: AtomicU8::new(IDLE),
             work: AtomicPtr::new(std::ptr::null_mut()),
         });
         let own = shared.clone();
@@ -54,17 +59,19 @@ impl Member {
         self.shared.borrowed.store(false, Ordering::Release);
     }
 
-    /// Gives the thread work. The caller has borrowed it, and waits for [`Self::wait`] before `work` goes away.
+    /// Gives the thread work. The caller has borrowed it, and calls [`Self::take_back`] before `work` goes away.
     pub(crate) fn give(&self, work: *mut Work) {
         self.shared.work.store(work, Ordering::Relaxed);
-        self.shared.given.fetch_add(1, Ordering::Release);
+        self.shared.state.store(GIVEN, Ordering::Release);
     }
 
-    /// Waits until the thread has done what it was given.
-    pub(crate) fn wait(&self) {
-        let given = self.shared.given.load(Ordering::Relaxed);
+    /// Takes the work back from a thread that has not begun it; waits for one that has.
+    ///
+    /// A thread that finds no core in time, on a machine that is busy, so costs its team nothing.
+    pub(crate) fn take_back(&self) {
+        let state = &self.shared.state;
         let mut spins = 0;
-        while self.shared.done.load(Ordering::Acquire) != given {
+        while state.compare_exchange(GIVEN, IDLE, Ordering::Acquire, Ordering::Acquire) == Err(AT_WORK) {
             pause(&mut spins);
         }
     }
@@ -91,10 +98,9 @@ fn pause(spins: &mut u32) {
 fn live(shared: &Shared) {
     let mut spins = 0;
     loop {
-        let given = shared.given.load(Ordering::Acquire);
-        if given != shared.done.load(Ordering::Relaxed) {
+        if shared.state.compare_exchange(GIVEN, AT_WORK, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             crate::ffi::join(&shared.work);
-            shared.done.store(given, Ordering::Release);
+            shared.state.store(IDLE, Ordering::Release);
             spins = 0;
         } else if shared.closed.load(Ordering::Acquire) {
             return;

@@ -11,6 +11,8 @@ pub(crate) use memory::Memory;
 pub(crate) use step::{ConcatPart, Step};
 pub(crate) use workers::Workers;
 
+use workers::products_min;
+
 use std::time::Instant;
 
 use runtime_engine::{EngineError, check_deadline};
@@ -27,6 +29,8 @@ pub(crate) struct Program {
     table: &'static Table,
     steps: Vec<Step>,
     memory: Memory,
+    /// Whether any step is worth sharing out; waking threads for none costs more than a small model takes.
+    is_large: bool,
     /// One for each thread that a run may use.
     scratches: Vec<Scratch>,
     /// For each of the model's outputs: where it is, and its elements for one sample.
@@ -45,7 +49,8 @@ pub(crate) struct OutputPlace {
 impl Program {
     pub(crate) fn new(table: &'static Table, steps: Vec<Step>, memory: Memory, outputs: Vec<OutputPlace>) -> Self {
         let weight_bytes = steps.iter().map(Step::weight_bytes).sum();
-        Self { table, steps, memory, scratches: vec![Scratch::new()], outputs, weight_bytes }
+        let is_large = steps.iter().any(|step| step.products() >= products_min(table.isa));
+        Self { table, steps, memory, is_large, scratches: vec![Scratch::new()], outputs, weight_bytes }
     }
 
     /// Bytes held while idle.
@@ -65,7 +70,7 @@ impl Program {
         outputs: &mut [Tensor],
         deadline: Option<Instant>,
     ) -> Result<(), EngineError> {
-        let team = Pool::shared().team(self.scratches.len());
+        let team = Pool::shared().team(if self.is_large { self.scratches.len() } else { 1 });
         let mut with = Workers { table: self.table, team, scratches: &mut self.scratches };
         for sample in 0..samples {
             for step in &self.steps {

@@ -145,6 +145,17 @@ impl Step {
         }
     }
 
+    /// Multiply-accumulates of one sample.
+    pub(crate) fn products(&self) -> usize {
+        match self {
+            Self::Convolve { convolution, .. } => convolution.products(),
+            Self::Dense { linear, rows, .. } | Self::DenseToFloats { linear, rows, .. } => {
+                rows * linear.depth() * linear.columns()
+            }
+            _ => 0,
+        }
+    }
+
     /// Bytes of weights and tables that the step holds.
     pub(crate) fn weight_bytes(&self) -> usize {
         match self {

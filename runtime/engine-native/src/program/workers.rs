@@ -1,10 +1,17 @@
 //! The threads of one run, and how the large steps are cut into parts for them.
 
-use runtime_kernels::{Add, Convolution, Linear, Output, Requantization, Scratch, Table};
+use runtime_kernels::{Add, Convolution, Isa, Linear, Output, Requantization, Scratch, Table};
 use runtime_threads::Team;
 
-/// Products below which a step is faster on one thread than shared out.
-const PRODUCTS_MIN: usize = 150_000;
+/// Products below which a step is faster on one thread than shared out: those of about eight microseconds.
+pub(crate) fn products_min(isa: Isa) -> usize {
+    match isa {
+        Isa::Scalar => 60_000,
+        Isa::Avx512Vnni => 1_500_000,
+        _ => 400_000,
+    }
+}
+
 /// Bytes below which an element-wise step is.
 const BYTES_MIN: usize = 64 << 10;
 /// Parts for each thread: one that is late holds the others up by a part of a part only.
@@ -21,7 +28,7 @@ pub(crate) struct Workers<'a> {
 impl Workers<'_> {
     /// Rows of one part of `rows`, all in one when `products` are few.
     fn part(&self, rows: usize, products: usize) -> usize {
-        if self.team.size() == 1 || products < PRODUCTS_MIN {
+        if self.team.size() == 1 || products < products_min(self.table.isa) {
             return rows.max(1);
         }
         rows.div_ceil(self.team.size() * PARTS_EACH).max(1)
