@@ -100,12 +100,11 @@ pub(crate) fn pack(shape: &TileShape, weights: &DenseWeights<'_>) -> Result<Pack
     for column in 0..columns {
         let own = &weights.weights[column * depth..(column + 1) * depth];
         let (panel, panel_width) = panel_of(shape, column, width);
-        for (piece, own) in own.chunks_exact(weights.piece.max(1)).enumerate() {
-            for (k, &weight) in own.iter().enumerate() {
-                let group = piece * groups + k / shape.group;
-                let place = (group * panel_width + column - panel) * shape.group + k % shape.group;
-                packed[panel * padded + place] = weight;
-            }
+        // This column's groups lie one panel's width apart.
+        let places = packed[panel * padded + (column - panel) * shape.group..].chunks_mut(panel_width * shape.group);
+        let own = own.chunks_exact(weights.piece.max(1)).flat_map(|piece| piece.chunks(shape.group));
+        for (place, group) in places.zip(own) {
+            place[..group.len()].copy_from_slice(group);
         }
     }
     let mut starts = weights.starts();

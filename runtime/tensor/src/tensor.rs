@@ -1,5 +1,7 @@
 //! The owned tensor.
 
+use std::sync::Arc;
+
 use std::fmt;
 
 use crate::{ElementType, TensorError, Value};
@@ -19,8 +21,9 @@ pub type NamedTensor = (String, Tensor);
 pub struct Tensor {
     element: ElementType,
     shape: Vec<usize>,
-    /// 64-bit words, so that a slice of any element type lies aligned; bytes past the last element are zero.
-    words: Vec<u64>,
+    /// 64-bit words, so that a slice of any element type lies aligned; bytes past the last element are zero. Shared by
+    /// clones until one of them is written: a model's weights are held once, however often the graph is copied.
+    words: Arc<Vec<u64>>,
 }
 
 impl Tensor {
@@ -43,7 +46,7 @@ impl Tensor {
             return Err(TensorError::TooLarge { element, shape, max: TENSOR_BYTES_MAX });
         }
         words.resize(count, 0);
-        Ok(Self { element, shape, words })
+        Ok(Self { element, shape, words: Arc::new(words) })
     }
 
     /// Copies `values`, which must be as many as `shape` has elements.
@@ -105,13 +108,13 @@ impl Tensor {
 
     /// All elements as they lie in memory.
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.len() * self.element.size_bytes()]
+        &bytemuck::cast_slice(self.words.as_slice())[..self.len() * self.element.size_bytes()]
     }
 
     /// All elements as they lie in memory, to be changed.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let length = self.len() * self.element.size_bytes();
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..length]
+        &mut bytemuck::cast_slice_mut(Arc::make_mut(&mut self.words).as_mut_slice())[..length]
     }
 
     /// The elements as a slice of `T`; an error when the tensor holds another type.

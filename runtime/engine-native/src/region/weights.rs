@@ -59,18 +59,20 @@ impl Weights {
         }
         let rows = *shape.get(channel_axis).ok_or("weights are a scalar")?;
         let depth = tensor.len().checked_div(rows).unwrap_or(0);
-        let raw = integers(tensor)?;
-        let mut values = Vec::with_capacity(raw.len());
+        let signed = tensor.element() == ElementType::I8;
+        let bytes = tensor.bytes();
+        let mut values = Vec::with_capacity(bytes.len());
         for row in 0..rows {
             let zero_point = zero_points[row.min(zero_points.len() - 1)];
+            if channel_axis == 0 && signed && zero_point == 0 {
+                values.extend(bytes[row * depth..(row + 1) * depth].iter().map(|&byte| byte as i8));
+                continue;
+            }
             for k in 0..depth {
-                let at = if channel_axis == 0 { row * depth + k } else { k * rows + row };
-                let weight = raw[at] - zero_point;
-                values.push(i8::try_from(weight).map_err(|_| {
-                    format!(
-                        "weight {} less its zero point {zero_point} does not fit 8 bits; quantize symmetrically",
-                        raw[at]
-                    )
+                let byte = bytes[if channel_axis == 0 { row * depth + k } else { k * rows + row }];
+                let raw = if signed { i32::from(byte as i8) } else { i32::from(byte) };
+                values.push(i8::try_from(raw - zero_point).map_err(|_| {
+                    format!("weight {raw} less its zero point {zero_point} does not fit 8 bits; quantize symmetrically")
                 })?);
             }
         }
