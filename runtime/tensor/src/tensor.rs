@@ -1,8 +1,7 @@
 //! The owned tensor.
 
-use std::sync::Arc;
-
 use std::fmt;
+use std::sync::Arc;
 
 use crate::{ElementType, TensorError, Value};
 
