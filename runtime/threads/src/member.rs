@@ -9,6 +9,9 @@ use crate::ffi::Work;
 /// Spins between two looks at whether the thread that is waited for might need this core.
 const SPINS: u32 = 2_000;
 
+/// Spins of a thread that was given back before it sleeps: some tens of microseconds.
+const LINGER: u32 = 4 * SPINS;
+
 /// What a thread and those who borrow it share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -106,9 +109,14 @@ fn live(shared: &Shared) {
             return;
         } else if shared.borrowed.load(Ordering::Acquire) {
             pause(&mut spins);
+            spins %= SPINS;
+        } else if spins < LINGER {
+            // The next run often begins at once, and waking takes longer than a small one.
+            pause(&mut spins);
         } else {
             // Woken by `borrow`; woken for nothing does no harm.
             std::thread::park();
+            spins = 0;
         }
     }
 }
