@@ -62,7 +62,8 @@ fn exact_answer(
 ) -> Result<Option<Vec<NamedTensor>>, EngineError> {
     let options = LoadOptions { isa: Some(isa.to_owned()), ..LoadOptions::default() };
     let mut session = match engine.load(&question.model, &options) {
-        Err(EngineError::Unsupported { .. }) => return Ok(None),
+        // A name that this engine has no kernels for, or a level that this CPU lacks.
+        Err(EngineError::Unsupported { .. } | EngineError::NoDevice { .. }) => return Ok(None),
         other => other?,
     };
     if session.numerics() != NumericsClass::Exact {
