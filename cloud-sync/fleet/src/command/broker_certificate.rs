@@ -95,6 +95,7 @@ fn configuration(folder: &std::path::Path) -> String {
          listener 8883\n\
          cafile {}\n\
          certfile {}\n\
+         # Only its owner reads the key. Started by root, mosquitto becomes the user mosquitto, who must own it then.\n\
          keyfile {}\n\
          require_certificate true\n\
          use_identity_as_username true\n\
