@@ -1,6 +1,6 @@
 //! Engines beside ONNX Runtime: every model of a folder, in every form, on the native engine and on ONNX Runtime.
 //!
-//! Both run the same bytes on the same inputs with the same threads in one process, in turn ([`pairs`]), so that a
+//! Both run the same bytes on the same inputs with the same threads in one process, in turn (`pairs`), so that a
 //! noisy machine is noisy to both and the ratio holds. How an engine starts (load, first run, peak memory) is
 //! measured in processes of its own ([`start`]). A model that an engine refuses is a row with the reason.
 

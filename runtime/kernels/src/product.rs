@@ -1,11 +1,9 @@
 //! The product of two matrices that are both known at run time only: attention's.
 
-use crate::dense::{DEPTH_MAX, DenseForm, PackedDense};
+use crate::dense::DEPTH_MAX;
 use crate::requantize::Requantization;
-use crate::rows::Rows;
 use crate::scratch::room;
-use crate::tiles::{self, TileKernel};
-use crate::{Affine, KernelError, Output, SIGNED_OFFSET, Scratch, Table};
+use crate::{Affine, KernelError, Scratch, Table};
 
 /// `a` times `b`, both stored bytes, `b` with one row for each of its `depth`: exact sums of
 /// (a - zero point) * (b - zero point), requantized by `(a_scale * b_scale) / y_scale`.
@@ -74,66 +72,85 @@ impl Product {
             self.requantization.apply_row(sums, 0, output);
         }
     }
+}
 
-    /// The same on tiles: `b` less 128 takes the weights' place, and what its zero point is then off by comes to every
-    /// sum of a row as that many times the row's sum.
-    pub(crate) fn run_tiles<K: TileKernel>(
-        &self,
-        a: &[u8],
-        b: &[u8],
-        rows: usize,
-        scratch: &mut Scratch,
-        output: &mut [u8],
-    ) {
-        let (depth, columns) = (self.depth, self.columns);
-        if depth == 0 || columns == 0 {
-            return self.run_plain(a, b, rows, scratch, output);
-        }
-        let offset = self.b_zero - SIGNED_OFFSET;
-        let mut shifts = std::mem::take(&mut scratch.sums);
-        let mut patches = std::mem::take(&mut scratch.patches);
-        let packed = self.packed::<K>(b, scratch, offset);
-        let shifts_here = room(&mut shifts, rows);
-        for (shift, row) in shifts_here.iter_mut().zip(a.chunks_exact(depth)) {
-            *shift = -offset * row.iter().map(|&x| i32::from(x)).sum::<i32>();
-        }
-        let reach = rows.saturating_sub(1) * depth + packed.piece_read();
-        let a = if reach <= a.len() {
-            a
-        } else {
-            // The last row's last group reaches over the end.
-            let padded = room(&mut patches, reach);
-            padded[..rows * depth].copy_from_slice(&a[..rows * depth]);
-            padded
-        };
-        let requantization = &self.requantization;
-        let to =
-            Output::Shifted { data: output, stride: columns, requantization, shifts: shifts_here, table: self.table };
-        tiles::run::<K>(&packed, &Rows::plain(a, rows, depth), scratch, to);
-        if let DenseForm::Tiles { weights, .. } = packed.form {
-            scratch.panels = weights;
-        }
-        (scratch.starts, scratch.sums, scratch.patches) = (packed.starts, shifts, patches);
-    }
+/// Where there are tiles.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
+mod on_tiles {
+    use super::Product;
+    use crate::dense::{DenseForm, PackedDense};
+    use crate::rows::Rows;
+    use crate::scratch::room;
+    use crate::tiles::{self, TileKernel};
+    use crate::{Output, SIGNED_OFFSET, Scratch};
 
-    /// `b` in the order of the tiles, in the scratch's memory.
-    fn packed<K: TileKernel>(&self, b: &[u8], scratch: &mut Scratch, offset: i32) -> PackedDense {
-        let (depth, columns) = (self.depth, self.columns);
-        let (mut weights, mut starts) = (std::mem::take(&mut scratch.panels), std::mem::take(&mut scratch.starts));
-        let width = columns.next_multiple_of(K::SHAPE.lanes);
-        let padded = depth.next_multiple_of(K::SHAPE.group);
-        weights.clear();
-        weights.resize(padded * width, 0);
-        starts.clear();
-        starts.resize(width, 0);
-        tiles::pack_bytes(&K::SHAPE, b, depth, columns, &mut weights);
-        for row in b.chunks_exact(columns).take(depth) {
-            starts.iter_mut().zip(row).for_each(|(sum, &b)| *sum += i32::from(b) - SIGNED_OFFSET);
+    impl Product {
+        /// The same on tiles: `b` less 128 takes the weights' place, and what its zero point is then off by comes to every
+        /// sum of a row as that many times the row's sum.
+        pub(crate) fn run_tiles<K: TileKernel>(
+            &self,
+            a: &[u8],
+            b: &[u8],
+            rows: usize,
+            scratch: &mut Scratch,
+            output: &mut [u8],
+        ) {
+            let (depth, columns) = (self.depth, self.columns);
+            if depth == 0 || columns == 0 {
+                return self.run_plain(a, b, rows, scratch, output);
+            }
+            let offset = self.b_zero - SIGNED_OFFSET;
+            let mut shifts = std::mem::take(&mut scratch.sums);
+            let mut patches = std::mem::take(&mut scratch.patches);
+            let packed = self.packed::<K>(b, scratch, offset);
+            let shifts_here = room(&mut shifts, rows);
+            for (shift, row) in shifts_here.iter_mut().zip(a.chunks_exact(depth)) {
+                *shift = -offset * row.iter().map(|&x| i32::from(x)).sum::<i32>();
+            }
+            let reach = rows.saturating_sub(1) * depth + packed.piece_read();
+            let a = if reach <= a.len() {
+                a
+            } else {
+                // The last row's last group reaches over the end.
+                let padded = room(&mut patches, reach);
+                padded[..rows * depth].copy_from_slice(&a[..rows * depth]);
+                padded
+            };
+            let requantization = &self.requantization;
+            let to = Output::Shifted {
+                data: output,
+                stride: columns,
+                requantization,
+                shifts: shifts_here,
+                table: self.table,
+            };
+            tiles::run::<K>(&packed, &Rows::plain(a, rows, depth), scratch, to);
+            if let DenseForm::Tiles { weights, .. } = packed.form {
+                scratch.panels = weights;
+            }
+            (scratch.starts, scratch.sums, scratch.patches) = (packed.starts, shifts, patches);
         }
-        let all = depth as i32 * self.a_zero * offset;
-        starts[..columns].iter_mut().for_each(|sum| *sum = all - self.a_zero * *sum);
-        let form = DenseForm::Tiles { weights, group: K::SHAPE.group, wide: K::SHAPE.wide };
-        PackedDense { depth, piece: depth, columns, starts, form }
+
+        /// `b` in the order of the tiles, in the scratch's memory.
+        fn packed<K: TileKernel>(&self, b: &[u8], scratch: &mut Scratch, offset: i32) -> PackedDense {
+            let (depth, columns) = (self.depth, self.columns);
+            let (mut weights, mut starts) = (std::mem::take(&mut scratch.panels), std::mem::take(&mut scratch.starts));
+            let width = columns.next_multiple_of(K::SHAPE.lanes);
+            let padded = depth.next_multiple_of(K::SHAPE.group);
+            weights.clear();
+            weights.resize(padded * width, 0);
+            starts.clear();
+            starts.resize(width, 0);
+            tiles::pack_bytes(&K::SHAPE, b, depth, columns, &mut weights);
+            for row in b.chunks_exact(columns).take(depth) {
+                starts.iter_mut().zip(row).for_each(|(sum, &b)| *sum += i32::from(b) - SIGNED_OFFSET);
+            }
+            let all = depth as i32 * self.a_zero * offset;
+            starts[..columns].iter_mut().for_each(|sum| *sum = all - self.a_zero * *sum);
+            let form = DenseForm::Tiles { weights, group: K::SHAPE.group, wide: K::SHAPE.wide };
+            PackedDense { depth, piece: depth, columns, starts, form }
+        }
     }
 }
 
