@@ -164,13 +164,9 @@ impl Convolution {
         }
     }
 
-    /// Convolves whole images, as many as `input` has.
+    /// Convolves whole images, as many as `output` has.
     pub fn run(&self, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
-        let images =
-            input.chunks_exact(self.input_bytes().max(1)).zip(output.chunks_exact_mut(self.output_bytes().max(1)));
-        for (input, output) in images {
-            self.run_lines(input, 0..self.window.output[0], scratch, output);
-        }
+        self.run_lines(input, 0, scratch, output);
     }
 
     /// Products of one image.
@@ -179,20 +175,33 @@ impl Convolution {
         self.window.output_pixels() * output_channels * self.window.taps() * input_channels / groups
     }
 
-    /// Lines of one output image.
-    pub fn lines(&self) -> usize {
-        self.window.output[0]
+    /// Bytes of one line of the output.
+    pub fn line_bytes(&self) -> usize {
+        self.window.output[1] * self.shape.output_channels
     }
 
-    /// Convolves lines `lines` of one image's output, which are all that `output` has.
-    pub fn run_lines(&self, input: &[u8], lines: Range<usize>, scratch: &mut Scratch, output: &mut [u8]) {
+    /// Convolves the lines that `output` has, `first` being the number of its first one, counted through all images.
+    pub fn run_lines(&self, input: &[u8], mut first: usize, scratch: &mut Scratch, mut output: &mut [u8]) {
+        let (lines, line_bytes) = (self.window.output[0], self.line_bytes());
+        while lines * line_bytes > 0 && output.len() >= line_bytes {
+            let (image, line) = (first / lines, first % lines);
+            let count = (output.len() / line_bytes).min(lines - line);
+            let (here, rest) = output.split_at_mut(count * line_bytes);
+            let input = &input[image * self.input_bytes()..(image + 1) * self.input_bytes()];
+            self.run_in_image(input, line..line + count, scratch, here);
+            (first, output) = (first + count, rest);
+        }
+    }
+
+    /// Lines `lines` of one image, which are all that `output` has.
+    fn run_in_image(&self, input: &[u8], lines: Range<usize>, scratch: &mut Scratch, output: &mut [u8]) {
         match &self.work {
             Work::Depthwise(packed, requantization) => {
                 let run = DepthwiseRun { window: &self.window, lines, input, output, requantization };
                 (self.table.depthwise.run)(packed, run, scratch);
             }
             Work::Dense(groups, reading) => {
-                let line_bytes = self.window.output[1] * self.shape.output_channels;
+                let line_bytes = self.line_bytes();
                 let own = self.window.stride[0] * self.window.input[1] * self.shape.input_channels;
                 let block = (BLOCK_BYTES / own.max(1)).max(1);
                 // Taken out for the time of the run: the dense kernel has the rest of the scratch.
@@ -220,7 +229,8 @@ impl Convolution {
         let (window, channels) = (&self.window, self.shape.input_channels);
         let (count, step) = (window.output[1], window.stride[1] * channels);
         let image_line = window.input[1] * channels;
-        let over = groups.first().map_or(0, |(packed, _)| packed.piece_read()) + channels;
+        // Groups may be packed differently, each as its weights allow, and begin up to a pixel later.
+        let over = groups.iter().map(|(packed, _)| packed.piece_read()).max().unwrap_or(0) + channels;
         if reading.inside {
             let line_step = window.stride[0] * image_line;
             let input = &input[lines.start * line_step..];
@@ -390,13 +400,11 @@ mod tests {
             let bytes = convolution.output_bytes();
             let (mut whole, mut scratch) = (vec![0; bytes * images], Scratch::new());
             convolution.run(&case.input, &mut scratch, &mut whole);
-            let mut parts = vec![0; bytes];
-            let line = bytes / convolution.lines();
-            for (number, part) in parts.chunks_mut(line * 2).enumerate() {
-                let lines = 2 * number..2 * number + part.len() / line;
-                convolution.run_lines(&case.input[..convolution.input_bytes()], lines, &mut scratch, part);
+            let mut parts = vec![0; bytes * images];
+            for (number, part) in parts.chunks_mut(convolution.line_bytes() * 2).enumerate() {
+                convolution.run_lines(&case.input, 2 * number, &mut scratch, part);
             }
-            whole != expected || parts != expected[..bytes]
+            whole != expected || parts != expected
         };
         every_available().find(differs).map(|table| table.isa.name())
     }

@@ -35,16 +35,10 @@ impl Workers<'_> {
     }
 
     pub(crate) fn convolve(&mut self, convolution: &Convolution, input: &[u8], output: &mut [u8]) {
-        let (lines, bytes) = (convolution.lines(), output.len());
-        let part = self.part(lines, convolution.products());
-        if part >= lines {
-            convolution.run(input, &mut self.scratches[0], output);
-            return;
-        }
-        let line = bytes / lines;
+        let line = convolution.line_bytes().max(1);
+        let part = self.part(output.len() / line, convolution.products());
         self.team.share(self.scratches, output, part * line, |scratch, number, output| {
-            let first = number * part;
-            convolution.run_lines(input, first..first + output.len() / line, scratch, output);
+            convolution.run_lines(input, number * part, scratch, output);
         });
     }
 
