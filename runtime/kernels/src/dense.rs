@@ -138,30 +138,43 @@ impl Linear {
         self.packed.bytes()
     }
 
-    /// Multiplies the `rows` rows of `input`, which lie without gaps.
-    pub fn run(&self, input: &[u8], rows: usize, scratch: &mut Scratch, mut output: Output<'_>) {
-        let depth = self.packed.depth;
-        let block = (BLOCK_BYTES / depth.max(1)).max(16);
-        for first in (0..rows).step_by(block) {
-            let count = block.min(rows - first);
-            let output = output.starting_at(first, self.packed.columns);
-            let here = &input[first * depth..];
-            let reach = count.saturating_sub(1) * depth + self.packed.piece_read();
-            if reach <= here.len() {
-                self.multiply(here, count, scratch, output);
-                continue;
-            }
-            // The last row's last group reaches over the end.
-            let mut patches = std::mem::take(&mut scratch.patches);
-            let padded = room(&mut patches, reach);
-            padded[..count * depth].copy_from_slice(&here[..count * depth]);
-            self.multiply(padded, count, scratch, output);
-            scratch.patches = patches;
-        }
+    /// Products of `rows` rows.
+    pub fn products(&self, rows: usize) -> usize {
+        rows * self.depth() * self.columns()
     }
 
-    fn multiply(&self, input: &[u8], rows: usize, scratch: &mut Scratch, output: Output<'_>) {
-        (self.table.dense.run)(&self.packed, &Rows::plain(input, rows, self.packed.depth), scratch, output);
+    /// Multiplies the `rows` rows of `input`, which lie without gaps.
+    pub fn run(&self, input: &[u8], rows: usize, scratch: &mut Scratch, output: Output<'_>) {
+        run_plain(self.table.dense.run, &self.packed, input, rows, scratch, output);
+    }
+}
+
+/// Multiplies `rows` rows that lie without gaps, a block of them at a time.
+pub(crate) fn run_plain(
+    run: impl Fn(&PackedDense, &Rows<'_>, &mut Scratch, Output<'_>),
+    packed: &PackedDense,
+    input: &[u8],
+    rows: usize,
+    scratch: &mut Scratch,
+    mut output: Output<'_>,
+) {
+    let depth = packed.depth;
+    let block = (BLOCK_BYTES / depth.max(1)).max(16);
+    for first in (0..rows).step_by(block) {
+        let count = block.min(rows - first);
+        let output = output.starting_at(first, packed.columns);
+        let here = &input[first * depth..];
+        let reach = count.saturating_sub(1) * depth + packed.piece_read();
+        if reach <= here.len() {
+            run(packed, &Rows::plain(here, count, depth), scratch, output);
+            continue;
+        }
+        // The last row's last group reaches over the end.
+        let mut patches = std::mem::take(&mut scratch.patches);
+        let padded = room(&mut patches, reach);
+        padded[..count * depth].copy_from_slice(&here[..count * depth]);
+        run(packed, &Rows::plain(padded, count, depth), scratch, output);
+        scratch.patches = patches;
     }
 }
 

@@ -79,8 +79,7 @@ impl Product {
 #[cfg_attr(target_arch = "aarch64", allow(dead_code))]
 mod on_tiles {
     use super::Product;
-    use crate::dense::{DenseForm, PackedDense};
-    use crate::rows::Rows;
+    use crate::dense::{DenseForm, PackedDense, run_plain};
     use crate::scratch::room;
     use crate::tiles::{self, TileKernel};
     use crate::{Output, SIGNED_OFFSET, Scratch};
@@ -102,21 +101,11 @@ mod on_tiles {
             }
             let offset = self.b_zero - SIGNED_OFFSET;
             let mut shifts = std::mem::take(&mut scratch.sums);
-            let mut patches = std::mem::take(&mut scratch.patches);
             let packed = self.packed::<K>(b, scratch, offset);
             let shifts_here = room(&mut shifts, rows);
             for (shift, row) in shifts_here.iter_mut().zip(a.chunks_exact(depth)) {
                 *shift = -offset * row.iter().map(|&x| i32::from(x)).sum::<i32>();
             }
-            let reach = rows.saturating_sub(1) * depth + packed.piece_read();
-            let a = if reach <= a.len() {
-                a
-            } else {
-                // The last row's last group reaches over the end.
-                let padded = room(&mut patches, reach);
-                padded[..rows * depth].copy_from_slice(&a[..rows * depth]);
-                padded
-            };
             let requantization = &self.requantization;
             let to = Output::Shifted {
                 data: output,
@@ -125,11 +114,11 @@ mod on_tiles {
                 shifts: shifts_here,
                 table: self.table,
             };
-            tiles::run::<K>(&packed, &Rows::plain(a, rows, depth), scratch, to);
+            run_plain(tiles::run::<K>, &packed, a, rows, scratch, to);
             if let DenseForm::Tiles { weights, .. } = packed.form {
                 scratch.panels = weights;
             }
-            (scratch.starts, scratch.sums, scratch.patches) = (packed.starts, shifts, patches);
+            (scratch.starts, scratch.sums) = (packed.starts, shifts);
         }
 
         /// `b` in the order of the tiles, in the scratch's memory.

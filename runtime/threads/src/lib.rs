@@ -21,31 +21,32 @@ pub struct Pool {
     members: Vec<Member>,
 }
 
-/// The caller and the threads that it has borrowed. They are given back when this is dropped.
-#[derive(Debug)]
-pub struct Team<'a> {
-    members: Borrowed<'a>,
-}
-
 /// Threads that one team may have beside the caller.
 const TEAM_MAX: usize = 63;
 
-/// Which members of the pool a team has, by position.
+/// The caller and the threads that it has borrowed. They are given back when this is dropped.
 #[derive(Debug)]
-struct Borrowed<'a> {
-    pool: &'a Pool,
+pub struct Team<'a> {
+    pool: &'a [Member],
+    /// Which members of the pool it has.
     positions: [u16; TEAM_MAX],
     count: usize,
 }
 
 impl Pool {
-    /// The pool of this process: one thread less than the machine has.
-    pub fn shared() -> &'static Pool {
+    /// A team of at most `limit` threads, the caller counted, from the pool of this process, which has one thread less
+    /// than the machine. A team of one starts no thread: a device that runs on one has no others.
+    pub fn shared_team(limit: usize) -> Team<'static> {
         static SHARED: OnceLock<Pool> = OnceLock::new();
-        SHARED.get_or_init(|| {
-            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            Pool::new(cores.saturating_sub(1))
-        })
+        if limit <= 1 {
+            return Team::of(&[], limit);
+        }
+        SHARED.get_or_init(|| Pool::new(Self::cores().saturating_sub(1))).team(limit)
+    }
+
+    /// Threads of the largest team that this machine can use, the caller counted.
+    pub fn cores() -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     }
 
     /// A pool of `threads` threads; fewer where the operating system gives no more.
@@ -56,37 +57,40 @@ impl Pool {
 
     /// A team of at most `limit` threads, the caller counted.
     pub fn team(&self, limit: usize) -> Team<'_> {
-        let mut borrowed = Borrowed { pool: self, positions: [0; TEAM_MAX], count: 0 };
-        for (position, member) in self.members.iter().enumerate() {
-            if borrowed.count + 1 >= limit || borrowed.count == TEAM_MAX {
+        Team::of(&self.members, limit)
+    }
+}
+
+impl Drop for Team<'_> {
+    fn drop(&mut self) {
+        self.members().for_each(Member::give_back);
+    }
+}
+
+impl<'a> Team<'a> {
+    /// The caller and the free ones of `pool`.
+    fn of(pool: &'a [Member], limit: usize) -> Self {
+        let mut team = Self { pool, positions: [0; TEAM_MAX], count: 0 };
+        for (position, member) in pool.iter().enumerate() {
+            if team.size() >= limit || team.count == TEAM_MAX {
                 break;
             }
             if member.borrow() {
                 // Not more members than a u16 counts.
-                borrowed.positions[borrowed.count] = position as u16;
-                borrowed.count += 1;
+                team.positions[team.count] = position as u16;
+                team.count += 1;
             }
         }
-        Team { members: borrowed }
+        team
     }
-}
 
-impl Borrowed<'_> {
-    fn iter(&self) -> impl Iterator<Item = &Member> + Clone {
-        self.positions[..self.count].iter().map(|&position| &self.pool.members[usize::from(position)])
+    fn members(&self) -> impl Iterator<Item = &Member> + Clone {
+        self.positions[..self.count].iter().map(|&position| &self.pool[usize::from(position)])
     }
-}
 
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        self.iter().for_each(Member::give_back);
-    }
-}
-
-impl Team<'_> {
     /// Threads, the caller counted.
     pub fn size(&self) -> usize {
-        self.members.count + 1
+        self.count + 1
     }
 
     /// Cuts `output` into parts of `length` elements (the last may be shorter) and calls
@@ -110,7 +114,7 @@ impl Team<'_> {
             }
             return;
         }
-        ffi::share(self.members.iter(), owns, output, length, &work);
+        ffi::share(self.members(), owns, output, length, &work);
     }
 }
 

@@ -70,7 +70,7 @@ impl Program {
         outputs: &mut [Tensor],
         deadline: Option<Instant>,
     ) -> Result<(), EngineError> {
-        let team = Pool::shared().team(if self.is_large { self.scratches.len() } else { 1 });
+        let team = Pool::shared_team(if self.is_large { self.scratches.len() } else { 1 });
         let mut with = Workers { table: self.table, team, scratches: &mut self.scratches };
         for sample in 0..samples {
             for step in &self.steps {
@@ -99,8 +99,7 @@ impl Program {
         let zeros: Vec<Tensor> = zeros.collect::<Result<_, _>>()?;
         let zeros: Vec<&Tensor> = zeros.iter().collect();
         self.run(&zeros, 1, &[], &mut [], None)?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        for _ in 1..threads.min(cores) {
+        for _ in 1..threads.min(Pool::cores()) {
             let more = self.scratches[0].alike();
             self.scratches.push(more);
         }

@@ -149,9 +149,7 @@ impl Step {
     pub(crate) fn products(&self) -> usize {
         match self {
             Self::Convolve { convolution, .. } => convolution.products(),
-            Self::Dense { linear, rows, .. } | Self::DenseToFloats { linear, rows, .. } => {
-                rows * linear.depth() * linear.columns()
-            }
+            Self::Dense { linear, rows, .. } | Self::DenseToFloats { linear, rows, .. } => linear.products(*rows),
             _ => 0,
         }
     }

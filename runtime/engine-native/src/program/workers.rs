@@ -50,12 +50,11 @@ impl Workers<'_> {
         requantization: &Requantization,
         output: &mut [u8],
     ) {
-        let columns = linear.columns();
-        let part = self.part(rows, rows * linear.depth() * columns);
-        self.team.share(self.scratches, output, (part * columns).max(1), |scratch, number, data| {
-            let rows = data.len() / columns.max(1);
-            let input = &input[number * part * linear.depth()..][..rows * linear.depth()];
-            linear.run(input, rows, scratch, Output::Bytes { data, stride: columns, requantization });
+        let stride = linear.columns();
+        self.rows(linear, input, rows, output, requantization, |data, requantization| Output::Bytes {
+            data,
+            stride,
+            requantization,
         });
     }
 
@@ -67,12 +66,25 @@ impl Workers<'_> {
         multipliers: &[f32],
         output: &mut [f32],
     ) {
-        let columns = linear.columns();
-        let part = self.part(rows, rows * linear.depth() * columns);
-        self.team.share(self.scratches, output, (part * columns).max(1), |scratch, number, data| {
-            let rows = data.len() / columns.max(1);
-            let input = &input[number * part * linear.depth()..][..rows * linear.depth()];
-            linear.run(input, rows, scratch, Output::Floats { data, multipliers });
+        self.rows(linear, input, rows, output, multipliers, |data, multipliers| Output::Floats { data, multipliers });
+    }
+
+    /// A linear layer of `rows` rows, whose parts are written as `to` says, given `scale`.
+    fn rows<T: Send, S: Sync + ?Sized>(
+        &mut self,
+        linear: &Linear,
+        input: &[u8],
+        rows: usize,
+        output: &mut [T],
+        scale: &S,
+        to: impl for<'d> Fn(&'d mut [T], &'d S) -> Output<'d> + Sync,
+    ) {
+        let (depth, columns) = (linear.depth(), linear.columns().max(1));
+        let part = self.part(rows, linear.products(rows));
+        self.team.share(self.scratches, output, part * columns, |scratch, number, output| {
+            let rows = output.len() / columns;
+            let input = &input[number * part * depth..][..rows * depth];
+            linear.run(input, rows, scratch, to(output, scale));
         });
     }
 
