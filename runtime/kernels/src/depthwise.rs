@@ -1,7 +1,8 @@
 //! Convolutions in which every channel has one filter of its own.
 
 use crate::error::{expect_length, expect_zero_point};
-use crate::{KernelError, Requantization, Window};
+use crate::scratch::room;
+use crate::{KernelError, Requantization, Scratch, Window};
 
 /// The filters of a depthwise convolution before packing.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +137,15 @@ pub(crate) enum DepthwiseForm {
 }
 
 impl PackedDepthwise {
+    /// What lies outside of the image: a pixel of zero points.
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+    pub(crate) fn outside<'a>(&self, scratch: &'a mut Scratch) -> &'a [u8] {
+        let outside = room(&mut scratch.patches, self.channels);
+        // At most 255.
+        outside.fill(self.zero_point as u8);
+        outside
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         let weights = match &self.form {
@@ -155,4 +165,14 @@ pub(crate) struct DepthwiseRun<'a> {
     pub(crate) input: &'a [u8],
     pub(crate) output: &'a mut [u8],
     pub(crate) requantization: &'a Requantization,
+}
+
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+impl DepthwiseRun<'_> {
+    /// Checks what the pointers of a kernel rely on that works on channels `block` of `channels`.
+    #[inline(always)]
+    pub(crate) fn check(&self, block: std::ops::Range<usize>, channels: usize) {
+        assert!(block.end <= channels && self.input.len() >= self.window.input_pixels() * channels);
+        assert!(self.output.len() >= self.lines.len() * self.window.output[1] * channels);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2;
+use super::{avx2, ymm};
 use crate::dense::PackedDense;
 use crate::rows::Rows;
 use crate::table::DenseKernel;
@@ -31,34 +31,16 @@ impl TileKernel for Vnni {
         tile.check(&Self::SHAPE);
         // SAFETY: the row of the table is handed out only where the CPU has these instructions, and `check` has seen
         // that everything that the tile reads and writes is inside of its slices.
-        unsafe { avx2::by_height!(multiply, tile) }
+        unsafe { ymm::by_height!(multiply, tile) }
     }
 }
 
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn multiply<const R: usize, const V: usize>(tile: Tile<'_>) {
-    let mut sums = avx2::starts::<R, V>(&tile);
-    let mut weights = tile.weights.as_ptr();
-    for &piece in tile.pieces {
-        let mut x: [*const u8; 2] =
-            std::array::from_fn(|three| tile.input.as_ptr().wrapping_add(piece + three * 3 * tile.step));
-        for _ in 0..tile.groups {
-            // SAFETY: `weights` has `V` vectors for every group of every piece (`Tile::check`).
-            let columns: [__m256i; V] =
-                std::array::from_fn(|vector| unsafe { _mm256_loadu_si256(weights.add(32 * vector).cast()) });
-            for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: each row's piece and its `groups` groups are inside of the input (`Tile::check`).
-                let four = unsafe { x[row / 3].add(row % 3 * tile.step).cast::<i32>().read_unaligned() };
-                let four = _mm256_set1_epi32(four);
-                for (sum, &columns) in sums.iter_mut().zip(&columns) {
-                    *sum = _mm256_dpbusd_avx_epi32(*sum, four, columns);
-                }
-            }
-            weights = weights.wrapping_add(32 * V);
-            x = x.map(|x| x.wrapping_add(4));
-        }
-    }
-    // A copy: what a reference is taken of does not stay in registers in the loop above.
-    let done = sums;
-    avx2::store(&done, tile.to, tile.columns);
-}
+ymm::tile_of_rows!(
+    multiply,
+    "avx2,fma,avxvnni",
+    input,
+    4,
+    4,
+    |lanes| _mm256_loadu_si256(lanes),
+    |sum, group, columns| _mm256_dpbusd_avx_epi32(sum, group, columns)
+);

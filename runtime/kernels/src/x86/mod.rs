@@ -8,6 +8,7 @@ mod avx2;
 mod avx512vnni;
 mod avxvnni;
 mod elementwise;
+mod ymm;
 
 pub(crate) use avx2::TABLE as AVX2;
 pub(crate) use avx512vnni::TABLE as AVX512VNNI;

@@ -10,7 +10,6 @@ use super::{Eight, Requantize};
 use crate::Scratch;
 use crate::depthwise::{DepthwiseForm, DepthwiseRun, PackedDepthwise, Taps};
 use crate::scalar::depthwise as scalar;
-use crate::scratch::room;
 
 /// Channels of one vector.
 const LANES: usize = 8;
@@ -21,9 +20,7 @@ pub(super) fn run(packed: &PackedDepthwise, mut run: DepthwiseRun<'_>, scratch: 
     if channels < LANES || run.window.taps() > Taps::MAX {
         return scalar::run(packed, run, scratch);
     }
-    let outside = room(&mut scratch.patches, channels);
-    // At most 255.
-    outside.fill(packed.zero_point as u8);
+    let outside = packed.outside(scratch);
     let block = if channels < 2 * LANES { LANES } else { 2 * LANES };
     for number in 0..channels.div_ceil(block) {
         let first = (number * block).min(channels - block);
@@ -43,9 +40,9 @@ pub(super) fn run(packed: &PackedDepthwise, mut run: DepthwiseRun<'_>, scratch: 
 fn lines<const V: usize>(first: usize, weights: &[i16], starts: &[i32], run: &mut DepthwiseRun<'_>, outside: &[u8]) {
     let (channels, taps) = (outside.len(), run.window.taps());
     let multipliers = &run.requantization.multipliers[first..first + V * LANES];
-    assert!(first + V * LANES <= channels && taps <= Taps::MAX);
+    run.check(first..first + V * LANES, channels);
+    assert!(taps <= Taps::MAX);
     assert!(weights.len() >= taps * channels && starts.len() >= channels);
-    assert!(run.output.len() >= run.lines.len() * run.window.output[1] * channels);
     let starts = &starts[first..first + V * LANES];
     // SAFETY: `V` vectors of each (sliced above).
     let (starts, multipliers): ([Eight; V], [[float32x4_t; 2]; V]) = unsafe {

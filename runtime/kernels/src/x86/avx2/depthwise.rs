@@ -5,10 +5,9 @@
 use std::arch::x86_64::*;
 use std::ptr::with_exposed_provenance;
 
-use super::Requantize;
 use crate::depthwise::{DepthwiseForm, DepthwiseRun, PackedDepthwise, Taps};
 use crate::scalar::depthwise as scalar;
-use crate::scratch::room;
+use crate::x86::ymm::Requantize;
 use crate::{DepthwiseWeights, KernelError, Scratch};
 
 /// Channels of a block.
@@ -49,9 +48,7 @@ pub(super) fn run(packed: &PackedDepthwise, mut run: DepthwiseRun<'_>, scratch: 
     let DepthwiseForm::Pairs(weights) = &packed.form else { return scalar::run(packed, run, scratch) };
     let channels = packed.channels;
     let twos = run.window.taps().div_ceil(2);
-    let outside = room(&mut scratch.patches, channels);
-    // At most 255.
-    outside.fill(packed.zero_point as u8);
+    let outside = packed.outside(scratch);
     for (number, first) in blocks(channels).enumerate() {
         let weights = &weights[number * twos * 2 * BLOCK..(number + 1) * twos * 2 * BLOCK];
         let starts = &packed.starts[number * BLOCK..(number + 1) * BLOCK];
@@ -66,9 +63,9 @@ fn lines(first: usize, weights: &[i16], starts: &[i32], run: &mut DepthwiseRun<'
     let channels = outside.len();
     let twos = run.window.taps().div_ceil(2);
     let multipliers = &run.requantization.multipliers[first..first + BLOCK];
-    assert!(first + BLOCK <= channels && twos * 2 <= Taps::MAX);
+    run.check(first..first + BLOCK, channels);
+    assert!(twos * 2 <= Taps::MAX);
     assert!(weights.len() >= twos * 2 * BLOCK && starts.len() >= BLOCK);
-    assert!(run.output.len() >= run.lines.len() * run.window.output[1] * channels);
     // SAFETY: 16 of each (asserted above and sliced).
     let (starts, multipliers) = unsafe {
         let load = |at: usize| _mm256_loadu_si256(starts.as_ptr().add(at).cast());

@@ -11,7 +11,6 @@ mod three;
 
 use crate::depthwise::{DepthwiseForm, DepthwiseRun, PackedDepthwise, Taps};
 use crate::scalar::depthwise as scalar;
-use crate::scratch::room;
 use crate::{DepthwiseWeights, KernelError, Scratch};
 
 /// Channels of the widest block.
@@ -80,9 +79,7 @@ pub(super) fn run(packed: &PackedDepthwise, run: DepthwiseRun<'_>, scratch: &mut
     let is_three = matches!(packed.form, DepthwiseForm::Columns(_));
     let channels = packed.channels;
     let fours = run.window.taps().div_ceil(4);
-    let outside = room(&mut scratch.patches, channels);
-    // At most 255.
-    outside.fill(packed.zero_point as u8);
+    let outside = packed.outside(scratch);
     let mut run = run;
     let mut at = 0;
     for (first, width) in blocks(channels) {

@@ -23,10 +23,10 @@ macro_rules! block_of_channels {
             const LANES: usize = $width / 4;
             let channels = outside.len();
             let fours = run.window.taps().div_ceil(4);
-            assert!(block.first + block.channels <= channels && (1..=$width).contains(&block.channels));
+            run.check(block.first..block.first + block.channels, channels);
+            assert!((1..=$width).contains(&block.channels));
             assert!(block.weights.len() >= $width * 4 * fours && fours * 4 <= Taps::MAX);
             assert!(block.starts.len() >= $width && block.multipliers.len() >= $width);
-            assert!(run.output.len() >= run.lines.len() * run.window.output[1] * channels);
             let mask = (u64::MAX >> (64 - block.channels)) as $mask;
             // SAFETY: starts and multipliers have four vectors (asserted above).
             let starts: [$integers; 4] =

@@ -23,11 +23,11 @@ macro_rules! three_by_three {
             let channels = outside.len();
             let window = run.window;
             let [_, columns] = window.output;
-            assert!(window.kernel == [3, 3] && run.input.len() >= window.input_pixels() * channels);
-            assert!(block.first + block.channels <= channels && (1..=$width).contains(&block.channels));
+            assert!(window.kernel == [3, 3]);
+            run.check(block.first..block.first + block.channels, channels);
+            assert!((1..=$width).contains(&block.channels));
             assert!(block.weights.len() >= $width * 12 && block.starts.len() >= $width);
             assert!(block.multipliers.len() >= $width);
-            assert!(run.output.len() >= run.lines.len() * columns * channels);
             let mask = (u64::MAX >> (64 - block.channels)) as $mask;
             // SAFETY: starts, multipliers and each column's weights have four vectors (asserted above).
             let starts: [$integers; 4] =
