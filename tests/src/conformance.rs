@@ -21,7 +21,7 @@ use runtime_engine::{Engine, EngineError, LoadOptions, NumericsClass, Session, S
 use runtime_tensor::{ElementType, NamedTensor, Tensor, Tolerance, compare};
 
 pub use ask::{Answered, Case, Verdict, ask, ask_all};
-pub use exact::{Exactness, INSTRUCTION_SETS, exactness};
+pub use exact::{Exactness, exactness};
 pub use expected_coverage::{ExpectedCoverage, hold_to_coverage};
 pub use gaps::{Gaps, Judgement, REWRITE_ENV, hold_to_gaps};
 pub use models::{native_models, test_models};

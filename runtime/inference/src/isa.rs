@@ -17,8 +17,8 @@ pub struct IsaLevel {
 /// Why an instruction set cannot be used. Reads after "failed to".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
-    /// No kernels of this name are in this build.
-    #[error("find the instruction set {found:?}: this build has {known}")]
+    /// No kernels have this name.
+    #[error("find the instruction set {found:?}: there are {known}")]
     Unknown {
         /// As written.
         found: String,
@@ -35,9 +35,9 @@ pub enum IsaError {
     },
 }
 
-/// Every instruction set of this build, slowest first.
+/// Every instruction set that kernels are written for, those of other architectures too, slowest first.
 pub fn isa_levels() -> Vec<IsaLevel> {
-    Isa::all().map(|isa| IsaLevel { name: isa.name(), available: dispatch(isa).is_some() }).collect()
+    Isa::known().map(|isa| IsaLevel { name: isa.name(), available: dispatch(isa).is_some() }).collect()
 }
 
 /// The name of the fastest one that this CPU has.
@@ -72,7 +72,7 @@ mod tests {
         let levels = levels.map(|(name, available)| IsaLevel { name, available });
         assert_eq!(check_in("wide", &levels), Ok(()));
         let text = |name: &str| check_in(name, &levels).unwrap_err().to_string();
-        assert_eq!(text("abacus"), "find the instruction set \"abacus\": this build has plain, wide, wider");
+        assert_eq!(text("abacus"), "find the instruction set \"abacus\": there are plain, wide, wider");
         assert_eq!(text("wider"), "use the instruction set wider: this CPU lacks it and has plain, wide");
         assert!(matches!(check_in("", &levels), Err(IsaError::Unknown { .. })));
     }

@@ -48,6 +48,11 @@ impl Isa {
         KNOWN.into_iter().find(|isa| isa.name() == name)
     }
 
+    /// Every instruction set of every architecture.
+    pub fn known() -> impl Iterator<Item = Isa> {
+        KNOWN.into_iter()
+    }
+
     /// Every instruction set that has kernels on this architecture, slowest first.
     pub fn all() -> impl Iterator<Item = Isa> {
         ROWS.iter().map(|row| row.isa)

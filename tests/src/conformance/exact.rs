@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use runtime_engine::{Engine, EngineError, LoadOptions, NumericsClass};
+use runtime_kernels::Isa;
 use runtime_tensor::NamedTensor;
 
 use super::{Case, Question};
-
-/// Every level that kernels may be written for, by the name that [`LoadOptions::isa`] takes.
-pub const INSTRUCTION_SETS: [&str; 7] = [SCALAR, "avx2", "avxvnni", "avx512vnni", "neon", "dotprod", "i8mm"];
 
 /// The definition.
 const SCALAR: &str = "scalar";
@@ -34,7 +32,8 @@ pub fn exactness(engine: &dyn Engine, cases: &[Case]) -> Exactness {
             }
         };
         let mut scalar = None;
-        for isa in INSTRUCTION_SETS {
+        // The definition comes first.
+        for isa in Isa::known().map(Isa::name) {
             let answer = match exact_answer(engine, &question, isa) {
                 Ok(Some(answer)) => answer,
                 Ok(None) => continue,

@@ -50,7 +50,7 @@ fn the_instruction_set_is_forced_by_the_environment_or_a_flag() {
     let mut digests = std::collections::BTreeSet::new();
     let mut wrong = Vec::new();
     // Each level that this CPU has is used, and each other one is a missing device.
-    for isa in runtime_kernels::Isa::all() {
+    for isa in runtime_kernels::Isa::known() {
         let expected = if runtime_kernels::dispatch(isa).is_some() { 0 } else { 6 };
         let flag = [&bench[..], &["--isa", isa.name()]].concat();
         for (code, stdout, stderr) in
