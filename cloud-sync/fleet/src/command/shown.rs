@@ -30,7 +30,8 @@ pub(super) fn left(then: u64, now: u64) -> String {
     match then.checked_sub(now) {
         None | Some(0) => "ended".to_owned(),
         Some(seconds @ 1..172_800) => format!("{} h", seconds.div_ceil(3600)),
-        Some(seconds) => format!("{} days", seconds / 86_400),
+        // Rounded up like the hours: what was made for 397 days has 397 a second later, too.
+        Some(seconds) => format!("{} days", seconds.div_ceil(86_400)),
     }
 }
 
