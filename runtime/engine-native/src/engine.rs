@@ -44,15 +44,7 @@ fn unsupported(reason: String) -> EngineError {
 }
 
 fn choose_table(options: &LoadOptions) -> Result<&'static Table, EngineError> {
-    if let Some(device) = options.device.as_deref().filter(|&device| device != "cpu") {
-        return Err(EngineError::NoDevice {
-            device: device.into(),
-            reason: "this engine runs on device cpu only".into(),
-        });
-    }
-    if let Some(precision) = &options.precision {
-        return Err(unsupported(format!("precision {precision:?} cannot be chosen; the model says what it is")));
-    }
+    options.expect_cpu(NAME)?;
     let Some(name) = options.isa.as_deref() else { return Ok(fastest()) };
     let names = || Isa::all().map(Isa::name).collect::<Vec<_>>().join(", ");
     let isa = Isa::from_name(name)

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use runtime_engine::{
-    Coverage, EngineError, NumericsClass, Session, catch_panic, check_deadline, check_inputs, check_wanted,
-};
+use runtime_engine::{CheckedRequest, Coverage, EngineError, NumericsClass, Session, catch_panic, check_request};
 use runtime_tensor::{NamedTensor, Tensor, TensorSpec};
 
 use crate::engine::NAME;
@@ -62,9 +60,8 @@ impl Session for ExactSession {
         wanted: &[String],
         deadline: Option<Instant>,
     ) -> Result<Vec<NamedTensor>, EngineError> {
-        let (tensors, bindings) = check_inputs(&self.inputs, inputs)?;
-        let wanted = check_wanted(&self.outputs, wanted)?;
-        check_deadline(deadline)?;
+        let CheckedRequest { tensors, bindings, wanted } =
+            check_request(&self.inputs, &self.outputs, inputs, wanted, deadline)?;
         let mut outputs = self.make_outputs(&wanted, &bindings)?;
         let samples = match &self.compiled.batch {
             None => 1,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use runtime_engine::{
-    Coverage, EngineError, NumericsClass, Session, catch_panic, check_deadline, check_inputs, check_wanted,
+    CheckedRequest, Coverage, EngineError, NumericsClass, Session, catch_panic, check_deadline, check_request,
 };
 use runtime_graph::Model;
 use runtime_tensor::{Dimension, ElementType, NamedTensor, Tensor, TensorSpec};
@@ -179,9 +179,8 @@ impl Session for FloatSession {
         wanted: &[String],
         deadline: Option<Instant>,
     ) -> Result<Vec<NamedTensor>, EngineError> {
-        let (tensors, bindings) = check_inputs(&self.inputs, inputs)?;
-        let wanted = check_wanted(&self.outputs, wanted)?;
-        check_deadline(deadline)?;
+        let CheckedRequest { tensors, bindings, wanted } =
+            check_request(&self.inputs, &self.outputs, inputs, wanted, deadline)?;
         catch_panic(NAME, || {
             let plan = self.plans.get(&self.inputs, &self.input_order, &bindings).map_err(|error| run_error(&error))?;
             let values = self.input_order.iter().map(|&position| to_tract(tensors[position]));

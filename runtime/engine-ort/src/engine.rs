@@ -68,15 +68,7 @@ fn unsupported(reason: String) -> EngineError {
 }
 
 fn check(options: &LoadOptions) -> Result<(), EngineError> {
-    if let Some(device) = options.device.as_deref().filter(|&device| device != "cpu") {
-        return Err(EngineError::NoDevice {
-            device: device.into(),
-            reason: "this engine runs on device cpu only".into(),
-        });
-    }
-    if let Some(precision) = &options.precision {
-        return Err(unsupported(format!("precision {precision:?} cannot be chosen; the model says what it is")));
-    }
+    options.expect_cpu(NAME)?;
     if let Some(isa) = &options.isa {
         return Err(unsupported(format!(
             "instruction set {isa:?} cannot be chosen: ONNX Runtime takes the CPU's best; leave the choice out"

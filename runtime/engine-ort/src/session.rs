@@ -5,7 +5,7 @@ use std::time::Instant;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{Session as RawSession, SessionInputValue, SessionOutputs};
 use runtime_engine::{
-    Coverage, EngineError, NumericsClass, Session, catch_panic, check_deadline, check_inputs, check_wanted,
+    CheckedRequest, Coverage, EngineError, NumericsClass, Session, catch_panic, check_deadline, check_request,
 };
 use runtime_tensor::{NamedTensor, TensorSpec};
 
@@ -60,9 +60,8 @@ impl Session for OrtSession {
         wanted: &[String],
         deadline: Option<Instant>,
     ) -> Result<Vec<NamedTensor>, EngineError> {
-        let (tensors, _) = check_inputs(&self.inputs, inputs)?;
-        let wanted = check_wanted(&self.outputs, wanted)?;
-        check_deadline(deadline)?;
+        let CheckedRequest { tensors, wanted, .. } =
+            check_request(&self.inputs, &self.outputs, inputs, wanted, deadline)?;
         let (outputs, alarm) = (&self.outputs, &mut self.alarm);
         let Some(session) = self.session.as_mut() else { return Err(internal("the session is closed".into())) };
         let answer = catch_panic(NAME, || {

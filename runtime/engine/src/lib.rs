@@ -24,7 +24,7 @@ pub use error::EngineError;
 pub use guard::catch_panic;
 pub use options::LoadOptions;
 pub use states::{StateLink, with_states};
-pub use validate::{check_deadline, check_inputs, check_wanted};
+pub use validate::{CheckedRequest, check_deadline, check_inputs, check_request, check_wanted};
 
 /// A way to run models: a CPU engine, ONNX Runtime, a GPU.
 pub trait Engine: Send + Sync {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::EngineError;
+
 /// Options of [`Engine::load`](crate::Engine::load). An engine refuses an option that it cannot honour.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
@@ -17,4 +19,21 @@ pub struct LoadOptions {
     pub isa: Option<String>,
     /// A folder for compiled models; `None` compiles at each load.
     pub compile_cache: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// Refuses another device than `cpu`, and any choice of precision: for `engine`, which has neither.
+    pub fn expect_cpu(&self, engine: &str) -> Result<(), EngineError> {
+        if let Some(device) = self.device.as_deref().filter(|&device| device != "cpu") {
+            return Err(EngineError::NoDevice {
+                device: device.into(),
+                reason: "this engine runs on device cpu only".into(),
+            });
+        }
+        if let Some(precision) = &self.precision {
+            let reason = format!("precision {precision:?} cannot be chosen; the model says what it is");
+            return Err(EngineError::Unsupported { engine: engine.into(), reason });
+        }
+        Ok(())
+    }
 }

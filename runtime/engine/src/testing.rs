@@ -3,7 +3,6 @@
 //! Its models are a line of text. It answers with arithmetic that a test can do in its head, and fails, panics or
 //! waits when its [`Faults`] say so, which a real engine will not do on command.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -11,8 +10,8 @@ use std::time::Instant;
 use runtime_tensor::{Dimension, ElementType, NamedTensor, Tensor, TensorSpec};
 
 use crate::{
-    Coverage, Engine, EngineError, LoadOptions, NumericsClass, Session, catch_panic, check_deadline, check_inputs,
-    check_wanted,
+    CheckedRequest, Coverage, Engine, EngineError, LoadOptions, NumericsClass, Session, catch_panic, check_deadline,
+    check_request,
 };
 
 /// The models that the test engine runs.
@@ -280,9 +279,8 @@ impl Session for TestSession {
         wanted: &[String],
         deadline: Option<Instant>,
     ) -> Result<Vec<NamedTensor>, EngineError> {
-        let (tensors, _): (Vec<&Tensor>, BTreeMap<String, u64>) = check_inputs(&self.inputs, inputs)?;
-        let wanted = check_wanted(&self.outputs, wanted)?;
-        check_deadline(deadline)?;
+        let CheckedRequest { tensors, wanted, .. } =
+            check_request(&self.inputs, &self.outputs, inputs, wanted, deadline)?;
         self.faults.runs.fetch_add(1, Ordering::SeqCst);
         self.faults.gate.pass();
         check_deadline(deadline)?;

@@ -7,6 +7,31 @@ use runtime_tensor::{NamedTensor, Tensor, TensorSpec};
 
 use crate::EngineError;
 
+/// A request that fits its model.
+#[derive(Debug)]
+pub struct CheckedRequest<'a> {
+    /// The tensors in the order of the model's inputs.
+    pub tensors: Vec<&'a Tensor>,
+    /// The size of each symbol.
+    pub bindings: BTreeMap<String, u64>,
+    /// Positions of the outputs to return.
+    pub wanted: Vec<usize>,
+}
+
+/// What every engine checks before it runs anything: inputs, wanted outputs, deadline.
+pub fn check_request<'a>(
+    inputs: &[TensorSpec],
+    outputs: &[TensorSpec],
+    given: &'a [NamedTensor],
+    wanted: &[String],
+    deadline: Option<Instant>,
+) -> Result<CheckedRequest<'a>, EngineError> {
+    let (tensors, bindings) = check_inputs(inputs, given)?;
+    let wanted = check_wanted(outputs, wanted)?;
+    check_deadline(deadline)?;
+    Ok(CheckedRequest { tensors, bindings, wanted })
+}
+
 /// Checks that `given` has each of `inputs` exactly once with fitting type and shape, and no other tensor.
 ///
 /// Returns the tensors in the order of `inputs` and the size of each symbol.

@@ -39,6 +39,14 @@ fn submit(inference: &Inference, request: InferRequest) -> Receiver<Answer> {
     receiver
 }
 
+/// A request that runs until the gate of engine a is opened, and one behind it.
+fn running_and_queued(served: &Served) -> [Receiver<Answer>; 2] {
+    served.a.gate().close();
+    let running = submit(&served.inference, request("digits"));
+    served.a.gate().wait_for(1);
+    [running, submit(&served.inference, request("digits"))]
+}
+
 #[test]
 fn an_answer_says_what_gave_it() {
     let served = served();
@@ -186,10 +194,7 @@ fn a_deadline_ends_the_wait_and_the_next_request_is_answered() {
 fn a_swap_drains_the_old_model_and_loses_nothing() {
     let served = served();
     served.inference.activate("digits", chain(1)).unwrap();
-    served.a.gate().close();
-    let running = submit(&served.inference, request("digits"));
-    served.a.gate().wait_for(1);
-    let queued = submit(&served.inference, request("digits"));
+    let [running, queued] = running_and_queued(&served);
     served.inference.activate("digits", chain(2)).unwrap();
     served.a.gate().open();
     assert_eq!(running.recv().unwrap().unwrap().identity.number, 1);
@@ -227,10 +232,7 @@ fn requests_during_many_swaps_are_all_answered() {
 fn a_denied_model_answers_nothing_any_more() {
     let served = served();
     served.inference.activate("digits", chain(1)).unwrap();
-    served.a.gate().close();
-    let running = submit(&served.inference, request("digits"));
-    served.a.gate().wait_for(1);
-    let queued = submit(&served.inference, request("digits"));
+    let [running, queued] = running_and_queued(&served);
     served.inference.deactivate("digits", Absence::Denied);
     served.a.gate().open();
     let denied = InferError::Denied { model: "digits".into() };
@@ -261,10 +263,7 @@ fn a_known_model_that_is_not_ready_says_why() {
 fn a_shutdown_answers_what_is_queued_and_refuses_the_rest() {
     let served = served();
     served.inference.activate("digits", chain(1)).unwrap();
-    served.a.gate().close();
-    let running = submit(&served.inference, request("digits"));
-    served.a.gate().wait_for(1);
-    let queued = submit(&served.inference, request("digits"));
+    let [running, queued] = running_and_queued(&served);
     served.a.gate().open();
     served.inference.shutdown();
     assert!(running.recv().unwrap().is_ok());
