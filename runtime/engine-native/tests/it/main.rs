@@ -7,3 +7,4 @@ mod bad_models;
 mod coverage;
 mod float_models;
 mod requests;
+mod threads;
