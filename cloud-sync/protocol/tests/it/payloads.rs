@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use cloud_sync_protocol::limits::*;
 use cloud_sync_protocol::{
-    Declined, Enrolment, InlineObject, ModelStatus, Offer, ProtocolError, RefusalReport, Reply, Request, Status,
-    WhyDeclined,
+    Declined, Enrolment, InlineObject, ModelStatus, Offer, ProtocolError, RefusalReport, Reply, ReplyBody, Request,
+    Status, WhyDeclined,
 };
 use proptest::prelude::*;
 use runtime_trust::Digest;
@@ -160,7 +160,13 @@ proptest! {
             bytes[place % length] ^= flip;
             let bytes = Bytes::from(bytes);
             if let Ok(read) = Reply::decode(&bytes) {
-                prop_assert_eq!(read.encode().unwrap().len(), bytes.len());
+                let again = read.encode().unwrap();
+                if let ReplyBody::Declined(_) = read.body {
+                    // JSON has more than one way to write a value: a digit may have become a space.
+                    prop_assert_eq!(Reply::decode(&again), Ok(read));
+                } else {
+                    prop_assert_eq!(again, bytes);
+                }
             }
         }
     }
