@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::dense::PackedDense;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
 use crate::error::expect_length;
+use crate::reading::{Reading, channels_last};
 use crate::rows::Rows;
-use crate::scratch::room;
 use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Requantization, Scratch, Table, Window};
 
 /// Bytes of input that one pass over the weights takes: they stay in the second-level cache.
@@ -53,48 +53,6 @@ enum Work {
     /// One dense kernel a group.
     Dense(Vec<(PackedDense, Requantization)>, Reading),
     Depthwise(PackedDepthwise, Requantization),
-}
-
-/// How a dense kernel reads the image.
-#[derive(Debug)]
-struct Reading {
-    /// Offset of each piece of a window where lines lie as in the image, and where they are copied with their padding.
-    pieces: [Vec<usize>; 2],
-    /// Whether no window hangs over an edge.
-    inside: bool,
-    /// Bytes of one line, copied with its padding.
-    padded_line: usize,
-}
-
-impl Reading {
-    /// Of windows over an image of `channels` channels in `groups` groups.
-    fn new(window: &Window, channels: usize, groups: usize) -> Self {
-        let reach = |axis: usize| {
-            (window.output[axis].max(1) - 1) * window.stride[axis]
-                + (window.kernel[axis] - 1) * window.dilation[axis]
-                + 1
-        };
-        let together = Self::taps_together(window, groups);
-        let pieces = |width: usize| {
-            let line = move |row: usize| {
-                (0..window.kernel[1])
-                    .step_by(if together { window.kernel[1] } else { 1 })
-                    .map(move |column| (row * window.dilation[0] * width + column * window.dilation[1]) * channels)
-            };
-            (0..window.kernel[0]).flat_map(line).collect()
-        };
-        let fits = |axis: usize| window.pad[axis] == 0 && reach(axis) <= window.input[axis];
-        Self {
-            pieces: [pieces(window.input[1]), pieces(reach(1))],
-            inside: fits(0) && fits(1),
-            padded_line: reach(1) * channels,
-        }
-    }
-
-    /// Whether the taps of one line of a window are neighbours in memory.
-    fn taps_together(window: &Window, groups: usize) -> bool {
-        groups == 1 && window.dilation[1] == 1
-    }
 }
 
 impl Convolution {
@@ -209,49 +167,14 @@ impl Convolution {
                 for first in lines.clone().step_by(block) {
                     let here = first..(first + block).min(lines.end);
                     let output = &mut output[(first - lines.start) * line_bytes..];
-                    let rows = self.rows(reading, groups, input, here, &mut patches);
+                    // Groups may be packed differently, each as its weights allow.
+                    let over = groups.iter().map(|(packed, _)| packed.piece_read()).max().unwrap_or(0);
+                    let rows = reading.rows(&self.window, over, self.zero_point, input, here, &mut patches);
                     self.run_dense(groups, rows, scratch, output);
                 }
                 scratch.patches = patches;
             }
         }
-    }
-
-    /// The rows of output lines `lines`: in the image where every window is inside of it, else in `patches`.
-    fn rows<'a>(
-        &self,
-        reading: &'a Reading,
-        groups: &[(PackedDense, Requantization)],
-        input: &'a [u8],
-        lines: Range<usize>,
-        patches: &'a mut Vec<u8>,
-    ) -> Rows<'a> {
-        let (window, channels) = (&self.window, self.shape.input_channels);
-        let (count, step) = (window.output[1], window.stride[1] * channels);
-        let image_line = window.input[1] * channels;
-        // Groups may be packed differently, each as its weights allow, and begin up to a pixel later.
-        let over = groups.iter().map(|(packed, _)| packed.piece_read()).max().unwrap_or(0) + channels;
-        if reading.inside {
-            let line_step = window.stride[0] * image_line;
-            let input = &input[lines.start * line_step..];
-            let pieces = &reading.pieces[0];
-            let rows = if window.is_pointwise() {
-                Rows { input, lines: 1, line_step: 0, count: count * lines.len(), step, pieces }
-            } else {
-                Rows { input, lines: lines.len(), line_step, count, step, pieces }
-            };
-            if rows.reach(over) <= input.len() {
-                return rows;
-            }
-        }
-        let line_step = window.stride[0] * reading.padded_line;
-        let height = (lines.len().max(1) - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1;
-        let padded = room(patches, height * reading.padded_line + over);
-        let top = lines.start * window.stride[0];
-        for (line, place) in padded.chunks_exact_mut(reading.padded_line.max(1)).take(height).enumerate() {
-            window.copy_line(input, channels, top + line, self.zero_point, place);
-        }
-        Rows { input: padded, lines: lines.len(), line_step, count, step, pieces: &reading.pieces[1] }
     }
 
     fn run_dense(
@@ -269,17 +192,6 @@ impl Convolution {
             (self.table.dense.run)(packed, &rows, scratch, to);
         }
     }
-}
-
-/// From output channel, input channel, tap to output channel, tap, input channel.
-fn channels_last(weights: &[i8], inputs: usize, taps: usize) -> Vec<i8> {
-    let mut ordered = Vec::with_capacity(weights.len());
-    for filter in weights.chunks_exact((inputs * taps).max(1)) {
-        for tap in 0..taps {
-            ordered.extend((0..inputs).map(|channel| filter[channel * taps + tap]));
-        }
-    }
-    ordered
 }
 
 #[cfg(test)]

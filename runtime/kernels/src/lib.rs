@@ -27,6 +27,7 @@ mod layout;
 mod lookup;
 mod pool;
 mod product;
+mod reading;
 mod requantize;
 mod rows;
 mod scalar;

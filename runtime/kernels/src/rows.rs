@@ -5,10 +5,10 @@
 ///
 /// A linear layer is one line of rows in one piece. A convolution is one line for each line of its output, one row
 /// for each pixel of it, and one piece for each line of its window (neighbouring taps of a window are neighbouring
-/// bytes): no patch is ever copied together.
+/// elements): no patch is ever copied together.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rows<'a> {
-    pub(crate) input: &'a [u8],
+pub(crate) struct Rows<'a, T = u8> {
+    pub(crate) input: &'a [T],
     pub(crate) lines: usize,
     pub(crate) line_step: usize,
     /// Rows of one line.
@@ -18,13 +18,13 @@ pub(crate) struct Rows<'a> {
     pub(crate) pieces: &'a [usize],
 }
 
-impl<'a> Rows<'a> {
+impl<'a, T> Rows<'a, T> {
     /// Rows of one piece each, one after the other.
-    pub(crate) fn plain(input: &'a [u8], count: usize, depth: usize) -> Self {
+    pub(crate) fn plain(input: &'a [T], count: usize, depth: usize) -> Self {
         Self { input, lines: 1, line_step: 0, count, step: depth, pieces: &[0] }
     }
 
-    /// Bytes that must be there when `length` bytes of every piece are read.
+    /// Elements that must be there when `length` elements of every piece are read.
     pub(crate) fn reach(&self, length: usize) -> usize {
         if self.lines == 0 || self.count == 0 {
             return 0;

@@ -97,19 +97,19 @@ impl Window {
     }
 
     /// Writes line `line` of the padded image, counted from the top of the padding: what lies outside of the image is
-    /// `zero_point`. `place` is one line of as many bytes as windows reach over.
-    pub(crate) fn copy_line(&self, input: &[u8], channels: usize, line: usize, zero_point: u8, place: &mut [u8]) {
+    /// `outside`. `place` is one line of as many elements as windows reach over.
+    pub(crate) fn copy_line<T: Copy>(&self, input: &[T], channels: usize, line: usize, outside: T, place: &mut [T]) {
         let image_line = self.input[1] * channels;
         let Some(line) = line.checked_sub(self.pad[0]).filter(|&line| line < self.input[0]) else {
-            place.fill(zero_point);
+            place.fill(outside);
             return;
         };
         let from = &input[line * image_line..(line + 1) * image_line];
         let before = (self.pad[1] * channels).min(place.len());
         let count = from.len().min(place.len() - before);
-        place[..before].fill(zero_point);
+        place[..before].fill(outside);
         place[before..before + count].copy_from_slice(&from[..count]);
-        place[before + count..].fill(zero_point);
+        place[before + count..].fill(outside);
     }
 }
 
