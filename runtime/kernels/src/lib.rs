@@ -23,6 +23,7 @@ mod depthwise;
 mod elementwise;
 mod error;
 mod float;
+mod floats;
 mod layout;
 mod lookup;
 mod pool;
@@ -46,6 +47,9 @@ pub use dense::{DEPTH_MAX, DenseWeights, Linear, Output};
 pub use depthwise::DepthwiseWeights;
 pub use error::KernelError;
 pub use float::{sigmoid, softmax};
+pub use floats::{
+    Binary, Broadcast, FloatConvolution, FloatEnd, FloatFunction, FloatLinear, FloatPool, FloatProduct, ProductSide,
+};
 pub use layout::{Permutation, concat_rows};
 pub use lookup::Lookup;
 pub use pool::{AveragePool, GlobalAveragePool};

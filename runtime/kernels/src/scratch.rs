@@ -9,6 +9,10 @@ pub struct Scratch {
     pub(crate) floats: Vec<f32>,
     pub(crate) panels: Vec<i8>,
     pub(crate) starts: Vec<i32>,
+    /// Lines of a float image with their padding.
+    pub(crate) float_patches: Vec<f32>,
+    /// A matrix that is packed anew in each run.
+    pub(crate) packed: Vec<f32>,
 }
 
 impl Scratch {
@@ -26,13 +30,16 @@ impl Scratch {
             floats: vec![0.0; self.floats.len()],
             panels: vec![0; self.panels.len()],
             starts: vec![0; self.starts.len()],
+            float_patches: vec![0.0; self.float_patches.len()],
+            packed: vec![0.0; self.packed.len()],
         }
     }
 
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
-        let words = self.sums.capacity() + self.floats.capacity() + self.starts.capacity();
-        self.patches.capacity() + self.panels.capacity() + self.wide.capacity() * 2 + words * 4
+        let words = self.sums.capacity() + self.starts.capacity();
+        let floats = self.floats.capacity() + self.float_patches.capacity() + self.packed.capacity();
+        self.patches.capacity() + self.panels.capacity() + self.wide.capacity() * 2 + (words + floats) * 4
     }
 }
 

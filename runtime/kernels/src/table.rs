@@ -3,6 +3,7 @@
 use crate::dense::PackedDense;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
 use crate::elementwise::ElementwiseKernel;
+use crate::floats::FloatKernel;
 use crate::rows::Rows;
 use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Product, Scratch, scalar};
 
@@ -93,6 +94,8 @@ pub struct Table {
     /// Products of two activations.
     pub(crate) product: ProductKernel,
     pub(crate) elementwise: ElementwiseKernel,
+    /// Everything in floats.
+    pub(crate) float: FloatKernel,
 }
 
 /// Slowest first.

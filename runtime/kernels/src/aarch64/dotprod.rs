@@ -19,6 +19,8 @@ pub(crate) const TABLE: Table = Table {
     depthwise: neon::TABLE.depthwise,
     product: Product::run_plain,
     elementwise: super::ELEMENTWISE,
+    // The compiler's vectors: every CPU of this architecture has them.
+    float: crate::floats::lanes::SCALAR,
 };
 
 fn run(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, output: Output<'_>) {

@@ -22,6 +22,8 @@ pub(crate) const TABLE: Table = Table {
     depthwise: DepthwiseKernel { pack: crate::scalar::depthwise::pack, run: depthwise::run },
     product: Product::run_plain,
     elementwise: super::ELEMENTWISE,
+    // The compiler's vectors: every CPU of this architecture has them.
+    float: crate::floats::lanes::SCALAR,
 };
 
 fn pack(weights: &DenseWeights<'_>) -> Result<PackedDense, KernelError> {

@@ -24,4 +24,5 @@ pub(crate) const TABLE: Table = Table {
         average_pool: AveragePool::run,
         global_average_pool: GlobalAveragePool::run,
     },
+    float: crate::floats::lanes::SCALAR,
 };

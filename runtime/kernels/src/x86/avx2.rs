@@ -23,6 +23,7 @@ pub(crate) const TABLE: Table = Table {
     depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
     product: Product::run_tiles::<Wide>,
     elementwise: super::elementwise::KERNEL,
+    float: super::floats::EIGHT,
 };
 
 fn pack(weights: &DenseWeights<'_>) -> Result<PackedDense, KernelError> {

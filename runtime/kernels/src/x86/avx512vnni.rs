@@ -17,6 +17,7 @@ pub(crate) const TABLE: Table = Table {
     depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
     product: Product::run_tiles::<Vnni>,
     elementwise: super::elementwise::KERNEL,
+    float: super::floats::SIXTEEN,
 };
 
 fn available() -> bool {

@@ -16,6 +16,7 @@ pub(crate) const TABLE: Table = Table {
     depthwise: avx2::TABLE.depthwise,
     product: Product::run_tiles::<Vnni>,
     elementwise: super::elementwise::KERNEL,
+    float: super::floats::EIGHT,
 };
 
 fn run(packed: &PackedDense, rows: &Rows<'_>, scratch: &mut Scratch, output: Output<'_>) {

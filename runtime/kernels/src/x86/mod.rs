@@ -9,6 +9,7 @@ mod avx512vnni;
 mod avxvnni;
 mod elementwise;
 mod ymm;
+mod floats;
 
 pub(crate) use avx2::TABLE as AVX2;
 pub(crate) use avx512vnni::TABLE as AVX512VNNI;

@@ -1,0 +1,49 @@
+//! Float kernels: `f32`, channels last, the same shapes of work as the integer kernels.
+//!
+//! Sums are made in another order on every instruction set, and functions are polynomials that are right to a few
+//! units in the last place: answers agree within tolerances, not to the byte. A model that uses one is of numerics
+//! class float. The functions of [`float`](crate::float) stay the ones of exact models.
+//!
+//! [`lanes`] has the kernels written once for every width of vectors; an instruction set gives its [`lanes::Vector`]
+//! and one [`FloatKernel`].
+
+mod broadcast;
+mod convolution;
+mod dense;
+mod depthwise;
+mod function;
+pub(crate) mod lanes;
+mod loops;
+mod normalize;
+mod pool;
+mod product;
+mod tiles;
+
+pub use broadcast::{Binary, Broadcast};
+pub use convolution::{FloatConvolution, FloatEnd};
+pub use dense::FloatLinear;
+pub use function::FloatFunction;
+pub use pool::FloatPool;
+pub use product::{FloatProduct, ProductSide};
+
+pub(crate) use depthwise::FloatDepthwiseRun;
+pub(crate) use loops::FloatLoops;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use normalize::{layer_norm, softmax};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tiles::pack;
+pub(crate) use tiles::{FloatTile, FloatTileShape};
+
+/// The float functions of one instruction set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FloatKernel {
+    /// Its tiles: how weights are packed.
+    pub(crate) shape: FloatTileShape,
+    /// Multiplies one tile.
+    pub(crate) tile: fn(FloatTile<'_>),
+    /// Some lines of a depthwise convolution.
+    pub(crate) depthwise: fn(FloatDepthwiseRun<'_>),
+    /// Channels of one vector.
+    pub(crate) depthwise_lanes: usize,
+    pub(crate) loops: FloatLoops,
+}
