@@ -89,18 +89,23 @@ impl Permutation {
                 _ => {}
             }
         }
+        // Two axes change places: the innermost of the input is the last but one of the output.
+        let matrix = self.steps[RANK_MAX - 2] == 1 && self.sizes[RANK_MAX - 2] > 1;
+        let (inner, length) = if matrix { (2, self.sizes[RANK_MAX - 2] * line) } else { (1, line) };
         let mut position = [0; RANK_MAX];
         let mut from = 0;
-        for places in output[..self.length].chunks_exact_mut(line) {
-            if step == 1 {
+        for places in output[..self.length].chunks_exact_mut(length) {
+            if matrix {
+                transpose(&input[from..], step, line, places);
+            } else if step == 1 {
                 places.copy_from_slice(&input[from..from + line]);
             } else {
                 for (place, value) in places.iter_mut().zip(input[from..].iter().step_by(step)) {
                     *place = *value;
                 }
             }
-            // The next position, last axis but one first.
-            for axis in (0..RANK_MAX - 1).rev() {
+            // The next position, the last of the axes that are left first.
+            for axis in (0..RANK_MAX - inner).rev() {
                 position[axis] += 1;
                 from += self.steps[axis];
                 if position[axis] < self.sizes[axis] {
@@ -121,6 +126,21 @@ fn interleave<T: Copy, const C: usize>(input: &[T], step: usize, output: &mut [T
     for (pixel, place) in output.chunks_exact_mut(C).enumerate() {
         for (place, plane) in place.iter_mut().zip(&planes) {
             *place = plane[pixel];
+        }
+    }
+}
+
+/// Writes rows of `line` elements, of which each is `step` after the one before; the next row begins one element later.
+fn transpose<T: Copy>(input: &[T], step: usize, line: usize, output: &mut [T]) {
+    // Rows that are written together: lines of the input are read in runs, and places stay in the nearest cache.
+    const ROWS: usize = 32;
+    for (number, rows) in output.chunks_mut(ROWS * line).enumerate() {
+        let count = rows.len() / line;
+        for column in 0..line {
+            let from = &input[number * ROWS + column * step..][..count];
+            for (place, value) in rows[column..].iter_mut().step_by(line).zip(from) {
+                *place = *value;
+            }
         }
     }
 }

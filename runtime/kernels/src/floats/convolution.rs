@@ -96,6 +96,11 @@ impl FloatConvolution {
     }
 
     /// What is fused behind the sums.
+    pub fn end(&self) -> FloatEnd {
+        self.end
+    }
+
+    /// The same, to be changed.
     pub fn end_mut(&mut self) -> &mut FloatEnd {
         &mut self.end
     }
@@ -214,7 +219,7 @@ mod tests {
                 weights: many(shape.output_channels * shape.input_channels / shape.groups * window.taps()),
                 bias: many(shape.output_channels),
                 input: many(images * window.input_pixels() * shape.input_channels),
-                added: (seed % 2 == 0).then(|| many(images * window.output_pixels() * shape.output_channels)),
+                added: seed.is_multiple_of(2).then(|| many(images * window.output_pixels() * shape.output_channels)),
                 window,
                 shape,
                 images,

@@ -95,6 +95,11 @@ impl FloatLinear {
     }
 
     /// What is fused behind the sums.
+    pub fn end(&self) -> FloatEnd {
+        self.end
+    }
+
+    /// The same, to be changed.
     pub fn end_mut(&mut self) -> &mut FloatEnd {
         &mut self.end
     }

@@ -189,8 +189,8 @@ mod tests {
                 let far = x.iter().zip(&found).find(|&(&x, &found)| {
                     let expected = definition(f64::from(x));
                     let both_none = expected.is_nan() && found.is_nan() || expected == f64::from(found);
-                    let error = (f64::from(found) - expected).abs();
-                    !both_none && !(error <= 2e-6 * expected.abs() + 1e-6)
+                    let near = (f64::from(found) - expected).abs() <= 2e-6 * expected.abs() + 1e-6;
+                    !both_none && !near
                 });
                 wrong.extend(far.map(|(x, found)| format!("{} {function:?} of {x}: {found}", table.isa.name())));
             }

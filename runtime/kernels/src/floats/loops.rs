@@ -7,14 +7,20 @@ use crate::Table;
 /// Packs a matrix: shape, elements, steps, sizes, scale, place.
 type Pack = fn(&FloatTileShape, &[f32], [usize; 2], (usize, usize), f32, &mut [f32]);
 
+/// One operation of two tensors.
+type Pairwise = fn(&Broadcast, Binary, [&[f32]; 2], &mut [f32]);
+
+/// Normalizes rows: elements, scale and bias, epsilon, place.
+type Normalize = fn(&[f32], [&[f32]; 2], f32, &mut [f32]);
+
 /// The loops of one instruction set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FloatLoops {
     pub(crate) pack: Pack,
-    pub(crate) binary: fn(&Broadcast, Binary, [&[f32]; 2], &mut [f32]),
+    pub(crate) binary: Pairwise,
     pub(crate) function: fn(FloatFunction, &[f32], &mut [f32]),
     pub(crate) softmax: fn(&[f32], usize, &mut [f32]),
-    pub(crate) layer_norm: fn(&[f32], [&[f32]; 2], f32, &mut [f32]),
+    pub(crate) layer_norm: Normalize,
     pub(crate) pool: fn(&FloatPool, &[f32], &mut [f32]),
 }
 
