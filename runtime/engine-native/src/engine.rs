@@ -4,7 +4,7 @@ use runtime_engine::{Coverage, Engine, EngineError, LoadOptions, Session, catch_
 use runtime_graph::{GraphError, Model, ReadLimits};
 use runtime_kernels::{Isa, Table, dispatch, fastest};
 
-use crate::exact::ExactSession;
+use crate::compiled::CompiledSession;
 use crate::expand::{expand, has_quantized_operators};
 use crate::fallback::FloatSession;
 use crate::region::{Refusal, compile};
@@ -61,7 +61,7 @@ fn load(bytes: &[u8], options: &LoadOptions, table: &'static Table) -> Result<Bo
         expand(model.graph_mut());
     }
     match compile(&model, table, options.threads) {
-        Ok(compiled) => Ok(Box::new(ExactSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
+        Ok(compiled) => Ok(Box::new(CompiledSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
         Err(Refusal::Bad(error)) => Err(read_error(error)),
         Err(Refusal::LeftOut(coverage)) if options.strict => Err(unsupported(first_reason(&coverage))),
         Err(Refusal::LeftOut(coverage)) => Ok(Box::new(FloatSession::load(model, coverage)?)),
@@ -72,12 +72,9 @@ fn first_reason(coverage: &Coverage) -> String {
     match coverage.left_out.first() {
         Some(left_out) => {
             let more = coverage.left_out.len() - 1;
-            format!(
-                "no integer kernel takes {} ({}): {}; and {more} more",
-                left_out.node, left_out.operator, left_out.reason
-            )
+            format!("no kernel takes {} ({}): {}; and {more} more", left_out.node, left_out.operator, left_out.reason)
         }
-        None => "no integer kernel takes it".to_owned(),
+        None => "no kernel takes it".to_owned(),
     }
 }
 

@@ -8,8 +8,8 @@
 //! make this crate panic past its border.
 #![forbid(unsafe_code)]
 
+mod compiled;
 mod engine;
-mod exact;
 mod expand;
 mod fallback;
 mod program;

@@ -13,6 +13,8 @@ pub(crate) enum Place {
     Floats(Range<usize>),
     /// Never changed.
     Constant(Vec<u8>),
+    /// Floats that are never changed.
+    FloatConstant(Vec<f32>),
 }
 
 /// Arena and constants.
@@ -32,6 +34,7 @@ impl Memory {
     pub(crate) fn bytes(&self) -> usize {
         let constants = self.places.iter().map(|place| match place {
             Place::Constant(bytes) => bytes.len(),
+            Place::FloatConstant(floats) => floats.len() * 4,
             _ => 0,
         });
         self.bytes.len() + self.floats.len() * 4 + constants.sum::<usize>()
@@ -79,7 +82,7 @@ impl Memory {
         let input = match &self.places[input] {
             Place::Bytes(range) => &self.bytes[range.clone()],
             Place::Constant(bytes) => bytes.as_slice(),
-            Place::Floats(_) => &[],
+            _ => &[],
         };
         match &self.places[output] {
             Place::Floats(range) => (input, &mut self.floats[range.clone()]),
@@ -89,35 +92,47 @@ impl Memory {
 
     /// A float buffer to read and one to write.
     pub(crate) fn floats_to_floats(&mut self, input: BufferId, output: BufferId) -> (&[f32], &mut [f32]) {
-        let (Place::Floats(from), Place::Floats(to)) = (&self.places[input], &self.places[output]) else {
-            return (&[], &mut []);
+        let ([input], output) = self.read_floats([input], output);
+        (input, output)
+    }
+
+    /// Float buffers to read and one to write; see [`Self::read_write`].
+    pub(crate) fn read_floats<const N: usize>(
+        &mut self,
+        inputs: [BufferId; N],
+        output: BufferId,
+    ) -> ([&[f32]; N], &mut [f32]) {
+        let Place::Floats(range) = &self.places[output] else { return ([&[]; N], &mut []) };
+        let (before, rest) = self.floats.split_at_mut(range.start);
+        let (output, after) = rest.split_at_mut(range.len());
+        let (before, after, end): (&[f32], &[f32], usize) = (before, after, range.end);
+        let places = &self.places;
+        let input = |id: BufferId| match &places[id] {
+            Place::FloatConstant(floats) => floats.as_slice(),
+            Place::Floats(other) if other.end <= before.len() => &before[other.clone()],
+            Place::Floats(other) if other.start >= end => &after[other.start - end..other.end - end],
+            _ => &[],
         };
-        if from.end <= to.start {
-            let (before, rest) = self.floats.split_at_mut(to.start);
-            (&before[from.clone()], &mut rest[..to.len()])
-        } else {
-            let (before, rest) = self.floats.split_at_mut(from.start);
-            (&rest[..from.len()], &mut before[to.clone()])
-        }
+        (inputs.map(input), output)
     }
 
     /// A float buffer to read and a byte buffer to write.
     pub(crate) fn floats_to_bytes(&mut self, input: BufferId, output: BufferId) -> (&[f32], &mut [u8]) {
         match (&self.places[input], &self.places[output]) {
             (Place::Floats(from), Place::Bytes(to)) => (&self.floats[from.clone()], &mut self.bytes[to.clone()]),
+            (Place::FloatConstant(from), Place::Bytes(to)) => (from.as_slice(), &mut self.bytes[to.clone()]),
             _ => (&[], &mut []),
         }
     }
 
     /// Copies an output of the model out, in the model's type.
     pub(crate) fn export(&self, place: OutputPlace, output: &mut [u8]) {
+        let write_floats = |output: &mut [u8], floats: &[f32]| {
+            output.chunks_exact_mut(4).zip(floats).for_each(|(to, from)| to.copy_from_slice(&from.to_le_bytes()));
+        };
         let stored = match &self.places[place.buffer] {
-            Place::Floats(range) => {
-                for (to, from) in output.chunks_exact_mut(4).zip(&self.floats[range.clone()]) {
-                    to.copy_from_slice(&from.to_le_bytes());
-                }
-                return;
-            }
+            Place::Floats(range) => return write_floats(output, &self.floats[range.clone()]),
+            Place::FloatConstant(floats) => return write_floats(output, floats),
             Place::Bytes(range) => &self.bytes[range.clone()],
             Place::Constant(bytes) => bytes.as_slice(),
         };

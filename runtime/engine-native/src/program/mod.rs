@@ -2,11 +2,14 @@
 
 mod arena;
 mod builder;
+mod float_step;
+mod float_workers;
 mod memory;
 mod step;
 mod workers;
 
 pub(crate) use builder::{Builder, Element, ValueId, channels_last, plain};
+pub(crate) use float_step::{FloatPart, FloatStep};
 pub(crate) use memory::Memory;
 pub(crate) use step::{ConcatPart, Step};
 pub(crate) use workers::Workers;

@@ -6,7 +6,7 @@ use runtime_kernels::{
 };
 use runtime_tensor::Tensor;
 
-use super::{BufferId, Memory, Workers};
+use super::{BufferId, FloatStep, Memory, Workers};
 
 /// One input of a concatenation.
 #[derive(Debug)]
@@ -118,6 +118,8 @@ pub(crate) enum Step {
         input: BufferId,
         output: BufferId,
     },
+    /// Float arithmetic.
+    Float(FloatStep),
 }
 
 impl Step {
@@ -128,6 +130,7 @@ impl Step {
             | Self::ImportInput { output, .. }
             | Self::ImportFloats { output, .. } => (vec![], *output),
             Self::Add { a, b, output, .. } => (vec![*a, *b], *output),
+            Self::Float(step) => step.buffers(),
             Self::Concat { parts, output, .. } => (parts.iter().map(|part| part.input).collect(), *output),
             Self::Quantize { input, output, .. }
             | Self::Dequantize { input, output, .. }
@@ -161,6 +164,7 @@ impl Step {
             Self::Dense { linear, requantization, .. } => linear.bytes() + requantization.bytes(),
             Self::DenseToFloats { linear, multipliers, .. } => linear.bytes() + multipliers.len() * 4,
             Self::Lookup { .. } => 256,
+            Self::Float(step) => step.weight_bytes(),
             Self::Concat { parts, .. } => parts.iter().filter(|part| part.lookup.is_some()).count() * 256,
             _ => 0,
         }
@@ -209,6 +213,7 @@ impl Step {
                 let (from, data) = memory.read_write_floats(*input, *output);
                 with.linear_to_floats(linear, from, *rows, multipliers, data);
             }
+            Self::Float(step) => step.run(with, memory),
             Self::Concat { parts, stride, output } => concat(parts, *stride, *output, memory),
             bytes_to_bytes => bytes_to_bytes.run_bytes(with, memory),
         }

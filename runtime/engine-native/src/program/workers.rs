@@ -13,7 +13,7 @@ pub(crate) fn products_min(isa: Isa) -> usize {
 }
 
 /// Bytes below which an element-wise step is.
-const BYTES_MIN: usize = 64 << 10;
+pub(super) const BYTES_MIN: usize = 64 << 10;
 /// Parts for each thread: one that is late holds the others up by a part of a part only.
 const PARTS_EACH: usize = 2;
 
@@ -27,7 +27,7 @@ pub(crate) struct Workers<'a> {
 
 impl Workers<'_> {
     /// Rows of one part of `rows`, all in one when `products` are few.
-    fn part(&self, rows: usize, products: usize) -> usize {
+    pub(super) fn part(&self, rows: usize, products: usize) -> usize {
         if self.team.size() == 1 || products < products_min(self.table.isa) {
             return rows.max(1);
         }

@@ -50,7 +50,10 @@ impl Reader<'_> {
                 let work = Work::Function { input, x, function };
                 Ok(Meaning::Pending(Pending::new(work, self.output_shape(node)?).into()))
             }
-            Meaning::Float(_) | Meaning::Pending(_) if function == Function::Sigmoid => {
+            Meaning::Float(_) | Meaning::FloatInput(_) | Meaning::Pending(_) if function == Function::Sigmoid => {
+                if self.approximate || matches!(meaning, Meaning::FloatInput(_)) {
+                    return self.float_node(node);
+                }
                 let input = self.floats_of(&meaning)?;
                 Ok(Meaning::Float(self.sigmoid(input)))
             }
@@ -84,6 +87,9 @@ impl Reader<'_> {
         }
         let width = if joint { shape[axis..].iter().product() } else { shape[axis] };
         let input = self.builder.in_order(input, &order)?;
+        if self.approximate || matches!(meaning, Meaning::FloatInput(_)) {
+            return Ok(Meaning::Float(self.float_softmax(input, width)));
+        }
         let value = self.like(input, Element::Float);
         let (input, output) = (self.builder.buffer(input), self.builder.buffer(value));
         self.builder.add_step(Step::Softmax { width, input, output });

@@ -5,6 +5,7 @@ use runtime_kernels::{
     Requantization,
 };
 
+use super::float::real_numbers;
 use super::meaning::{Function, Meaning, Pending, Work};
 use super::quantized::stored;
 use super::reader::{Reader, Reason};
@@ -141,20 +142,25 @@ impl Reader<'_> {
             Meaning::Float(value) => Ok(*value),
             Meaning::Real(input, affine) => Ok(self.dequantized(*input, affine)),
             Meaning::Pending(pending) => self.floats_of_pending(pending),
-            Meaning::FloatInput(_) => Err("it reads an input of the model as float; quantize it".into()),
+            Meaning::FloatInput(input) => Ok(self.imported(*input)),
             Meaning::Stored(_) => Err("it reads quantized bytes as real numbers".into()),
-            Meaning::RealConstant(_) | Meaning::StoredConstant(_) => Err("it reads a constant only".into()),
+            Meaning::RealConstant(constant) => {
+                let real = real_numbers(constant)?;
+                let floats = real.as_f32().map_err(|error| format!("failed to {error}"))?.to_vec();
+                Ok(self.builder.add_floats(real.shape(), floats))
+            }
+            Meaning::StoredConstant(_) => Err("it reads the bytes of a constant as real numbers".into()),
         }
     }
 
-    fn dequantized(&mut self, input: ValueId, affine: &Affine) -> ValueId {
+    pub(crate) fn dequantized(&mut self, input: ValueId, affine: &Affine) -> ValueId {
         let value = self.like(input, Element::Float);
         let (input, output) = (self.builder.buffer(input), self.builder.buffer(value));
         self.builder.add_step(Step::Dequantize { input, affine: *affine, output });
         value
     }
 
-    /// A result that is never quantized: exact only where float arithmetic is one operation an element.
+    /// A result that is never quantized: exact where float arithmetic is one operation an element.
     fn floats_of_pending(&mut self, pending: &Pending) -> Result<ValueId, Reason> {
         match pending.work.as_ref() {
             Work::Dense { input, x, weights, bias, rows } if !pending.is_bounded() => {
@@ -169,7 +175,7 @@ impl Reader<'_> {
                 let float = self.dequantized(*input, x);
                 Ok(self.sigmoid(float))
             }
-            _ => Err("a result is used without being quantized".into()),
+            _ => self.float_pending(pending),
         }
     }
 }

@@ -7,15 +7,17 @@
 mod batch;
 mod elementwise;
 mod finish;
+mod float;
 mod linear;
 mod meaning;
 mod movement;
+mod patterns;
 mod quantized;
 mod reader;
 mod weights;
 mod windows;
 
-use runtime_engine::{Coverage, LeftOut};
+use runtime_engine::{Coverage, LeftOut, NumericsClass};
 use runtime_graph::{Graph, GraphError, Model, fold_constants, macs};
 use runtime_kernels::Table;
 
@@ -27,6 +29,8 @@ use reader::Reader;
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) program: Program,
+    /// Exact, unless a step does float arithmetic.
+    pub(crate) numerics: NumericsClass,
     pub(crate) coverage: Coverage,
     /// The symbol of the batch; `None` when every size is fixed and the program runs once.
     pub(crate) batch: Option<String>,
@@ -50,21 +54,23 @@ pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> R
             other => refused(&graph, format!("failed to {other}")),
         });
     }
+    let nodes_total = graph.nodes.len() as u64;
+    patterns::rewrite(&mut graph);
     let batch = match Batch::of(&graph, model.opset()) {
         Ok(batch) => batch,
         Err(reason) => return Err(refused(&graph, reason)),
     };
-    let mut coverage = measure(&graph, &batch);
+    let mut coverage = Coverage { nodes_total, ..measure(&graph, &batch) };
     let mut reader = Reader::new(&graph, &batch, model.opset(), table);
     reader.walk();
     match reader.finish() {
-        Ok(mut program) => {
+        Ok((mut program, numerics)) => {
             if let Err(error) = program.warm(&graph.inputs, &batch.input_shapes, threads) {
                 return Err(refused(&graph, format!("failed to {error}")));
             }
             coverage.nodes_covered = coverage.nodes_total;
             coverage.macs_covered = coverage.macs_total;
-            Ok(Compiled { program, coverage, batch: batch.symbol })
+            Ok(Compiled { program, numerics, coverage, batch: batch.symbol })
         }
         Err(mut left_out) => {
             left_out.truncate(Coverage::LEFT_OUT_MAX);
@@ -75,7 +81,6 @@ pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> R
 
 fn measure(graph: &Graph, batch: &Batch) -> Coverage {
     Coverage {
-        nodes_total: graph.nodes.len() as u64,
         macs_total: graph.nodes.iter().map(|node| macs(node, &batch.specs)).fold(0, u64::saturating_add),
         ..Coverage::default()
     }

@@ -30,11 +30,15 @@ impl Reader<'_> {
 
     /// A float input of the model in the arena.
     pub(crate) fn imported(&mut self, input: usize) -> ValueId {
+        if let Some(&value) = self.imports.get(&input) {
+            return value;
+        }
         let shape = self.batch.input_shapes[input].clone();
         let order = (0..shape.len()).collect();
         let value = self.builder.add_value(Element::Float, &shape, order);
         let output = self.builder.buffer(value);
         self.builder.add_step(Step::ImportFloats { input, output });
+        self.imports.insert(input, value);
         value
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runtime_engine::LeftOut;
+use runtime_engine::{LeftOut, NumericsClass};
 use runtime_graph::{Graph, Node, producers};
 use runtime_kernels::Table;
 use runtime_tensor::{ElementType, Tensor};
@@ -25,13 +25,38 @@ pub(crate) struct Reader<'a> {
     pub(crate) table: &'static Table,
     pub(crate) builder: Builder,
     meanings: BTreeMap<&'a str, Meaning>,
+    /// How many nodes and outputs of the graph read each value.
+    pub(crate) readers: BTreeMap<&'a str, usize>,
+    /// Float results into whose steps more may be put, by the name that they have by now.
+    pub(crate) fusible: BTreeMap<String, ValueId>,
+    /// Float inputs of the model that are in the arena.
+    pub(crate) imports: BTreeMap<usize, ValueId>,
+    /// Whether a step does float arithmetic that is not the same on every CPU.
+    pub(crate) approximate: bool,
     left_out: Vec<LeftOut>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(graph: &'a Graph, batch: &'a Batch, opset: i64, table: &'static Table) -> Self {
         let builder = Builder::default();
-        Self { graph, batch, opset, table, builder, meanings: BTreeMap::new(), left_out: Vec::new() }
+        let mut readers = BTreeMap::new();
+        let outputs = graph.outputs.iter().map(|output| output.name.as_str());
+        for name in graph.nodes.iter().flat_map(Node::reads).chain(outputs) {
+            *readers.entry(name).or_insert(0) += 1;
+        }
+        Self {
+            graph,
+            batch,
+            opset,
+            table,
+            builder,
+            meanings: BTreeMap::new(),
+            readers,
+            fusible: BTreeMap::new(),
+            imports: BTreeMap::new(),
+            approximate: false,
+            left_out: Vec::new(),
+        }
     }
 
     /// Gives every value that an output depends on a meaning, as far as that goes.
@@ -51,11 +76,10 @@ impl<'a> Reader<'a> {
             if !needed.contains(&position) {
                 continue;
             }
-            match self.node(node) {
-                Ok(meaning) => {
-                    if let Some(output) = node.outputs.first() {
-                        self.meanings.insert(output, meaning);
-                    }
+            match self.nodes_outputs(node) {
+                Ok(meanings) => {
+                    let named = node.outputs.iter().map(String::as_str).zip(meanings);
+                    self.meanings.extend(named.filter(|(name, _)| !name.is_empty()));
                 }
                 Err(reason) => {
                     self.left_out.push(LeftOut { node: node.label(), operator: node.operator_path(), reason });
@@ -79,8 +103,8 @@ impl<'a> Reader<'a> {
         Ok(Meaning::Stored(value))
     }
 
-    /// The program, or everything that was left out.
-    pub(crate) fn finish(mut self) -> Result<Program, Vec<LeftOut>> {
+    /// The program and what its answers promise, or everything that was left out.
+    pub(crate) fn finish(mut self) -> Result<(Program, NumericsClass), Vec<LeftOut>> {
         let mut outputs = Vec::new();
         for output in &self.graph.outputs {
             match self.output(&output.name, output.element) {
@@ -91,7 +115,11 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if self.left_out.is_empty() { Ok(self.builder.finish(self.table, &outputs)) } else { Err(self.left_out) }
+        if !self.left_out.is_empty() {
+            return Err(self.left_out);
+        }
+        let numerics = if self.approximate { NumericsClass::Float } else { NumericsClass::Exact };
+        Ok((self.builder.finish(self.table, &outputs), numerics))
     }
 
     fn output(&mut self, name: &str, element: ElementType) -> Result<ValueId, Reason> {
@@ -140,13 +168,33 @@ impl<'a> Reader<'a> {
         self.batch.shape(node.output(0).ok_or("it has no output")?)
     }
 
+    fn nodes_outputs(&mut self, node: &Node) -> Result<Vec<Meaning>, Reason> {
+        if node.is("Split") {
+            return self.float_split(node);
+        }
+        Ok(vec![self.node(node)?])
+    }
+
+    /// In float arithmetic where it reads floats, else on stored bytes, and in float arithmetic after all where those
+    /// have no kernel.
     fn node(&mut self, node: &Node) -> Result<Meaning, Reason> {
         if node.outputs.iter().skip(1).any(|output| !output.is_empty()) {
             return Err("only its first output is supported".into());
         }
         if !node.is_standard() && !is_quantizer(node) {
-            return Err("no integer kernel for this operator".into());
+            return Err("no kernel for this operator".into());
         }
+        if self.reads_floats(node) {
+            return self.float_node(node);
+        }
+        self.stored_node(node).or_else(|reason| match node.operator.as_str() {
+            "QuantizeLinear" | "DequantizeLinear" => Err(reason),
+            _ => self.float_node(node).map_err(|_| reason),
+        })
+    }
+
+    /// The meaning of a node on stored bytes.
+    fn stored_node(&mut self, node: &Node) -> Result<Meaning, Reason> {
         match node.operator.as_str() {
             "QuantizeLinear" => self.quantize_linear(node),
             "DequantizeLinear" => self.dequantize_linear(node),
@@ -168,7 +216,7 @@ impl<'a> Reader<'a> {
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" | "Transpose" => {
                 self.movement(node)
             }
-            _ => Err("no integer kernel for this operator".into()),
+            _ => Err("no kernel for this operator".into()),
         }
     }
 }

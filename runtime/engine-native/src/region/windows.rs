@@ -106,14 +106,14 @@ pub(crate) fn space(shape: &[usize]) -> Result<[usize; 2], Reason> {
     }
 }
 
-fn whole(shape: &[usize]) -> Result<Window, Reason> {
+pub(crate) fn whole(shape: &[usize]) -> Result<Window, Reason> {
     let space = space(shape)?;
     let window = Window { input: space, kernel: space, stride: [1, 1], dilation: [1, 1], pad: [0, 0], output: [1, 1] };
     window.check().map_err(|error| format!("failed to {error}"))?;
     Ok(window)
 }
 
-fn kernel_shape(node: &Node) -> Result<Vec<usize>, Reason> {
+pub(crate) fn kernel_shape(node: &Node) -> Result<Vec<usize>, Reason> {
     let kernel = node.ints("kernel_shape").ok_or("it has no kernel_shape")?;
     kernel.iter().map(|&size| usize::try_from(size).map_err(|_| format!("kernel size {size} is negative"))).collect()
 }

@@ -9,7 +9,7 @@ use runtime_tensor::{Dimension, NamedTensor, Tensor, TensorSpec};
 
 const NETWORKS: [&str; 6] = ["vision_u8", "vision_s8", "residual", "linear", "series", "operators"];
 
-fn fixture(name: &str, ending: &str) -> Vec<u8> {
+pub(crate) fn fixture(name: &str, ending: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     std::fs::read(folder.join(format!("{name}.{ending}"))).unwrap()
 }
@@ -20,7 +20,7 @@ fn session(name: &str) -> Box<dyn Session> {
 }
 
 /// All of `bytes` as a tensor of `spec`, whose batch follows from the length.
-fn whole(spec: &TensorSpec, bytes: &[u8]) -> Tensor {
+pub(crate) fn whole(spec: &TensorSpec, bytes: &[u8]) -> Tensor {
     let one: u64 = spec.shape.iter().map(|size| if let Dimension::Fixed(size) = size { *size } else { 1 }).product();
     let batch = bytes.len() as u64 / (one * spec.element.size_bytes() as u64);
     let symbols = spec.shape.iter().filter_map(|size| match size {
@@ -31,7 +31,7 @@ fn whole(spec: &TensorSpec, bytes: &[u8]) -> Tensor {
     Tensor::new(spec.element, spec.bound_shape(&bindings).unwrap(), bytes).unwrap()
 }
 
-fn request(session: &dyn Session, name: &str) -> Vec<NamedTensor> {
+pub(crate) fn request(session: &dyn Session, name: &str) -> Vec<NamedTensor> {
     let [spec] = session.inputs() else { panic!("{name} has one input") };
     vec![(spec.name.clone(), whole(spec, &fixture(name, "in")))]
 }

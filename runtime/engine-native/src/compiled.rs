@@ -9,15 +9,15 @@ use runtime_tensor::{NamedTensor, Tensor, TensorSpec};
 use crate::engine::NAME;
 use crate::region::Compiled;
 
-/// A model that the integer kernels cover wholly.
-pub(crate) struct ExactSession {
+/// A model that the kernels cover wholly.
+pub(crate) struct CompiledSession {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     compiled: Compiled,
     isa: &'static str,
 }
 
-impl ExactSession {
+impl CompiledSession {
     pub(crate) fn new(
         inputs: Vec<TensorSpec>,
         outputs: Vec<TensorSpec>,
@@ -45,7 +45,7 @@ impl ExactSession {
     }
 }
 
-impl Session for ExactSession {
+impl Session for CompiledSession {
     fn inputs(&self) -> &[TensorSpec] {
         &self.inputs
     }
@@ -84,7 +84,7 @@ impl Session for ExactSession {
     }
 
     fn numerics(&self) -> NumericsClass {
-        NumericsClass::Exact
+        self.compiled.numerics
     }
 
     fn isa(&self) -> &str {

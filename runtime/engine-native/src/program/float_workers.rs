@@ -1,0 +1,69 @@
+//! How the large float steps are cut into parts for the threads of a run.
+
+use runtime_kernels::{FloatConvolution, FloatFunction, FloatLinear, FloatProduct};
+
+use super::Workers;
+use super::workers::BYTES_MIN;
+
+impl Workers<'_> {
+    pub(super) fn convolve_floats(
+        &mut self,
+        convolution: &FloatConvolution,
+        input: &[f32],
+        added: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        let lines = convolution.lines();
+        let part = self.part(lines, convolution.products());
+        if part >= lines || output.len() != convolution.output_length() {
+            convolution.run(input, added, &mut self.scratches[0], output);
+            return;
+        }
+        let line = output.len() / lines;
+        self.team.share(self.scratches, output, (part * line).max(1), |scratch, number, output| {
+            let first = number * part;
+            let added = added.map(|added| &added[first * line..]);
+            convolution.run_lines(input, added, first..first + output.len() / line, scratch, output);
+        });
+    }
+
+    pub(super) fn linear_floats(
+        &mut self,
+        linear: &FloatLinear,
+        input: &[f32],
+        rows: usize,
+        added: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        let (depth, columns) = (linear.depth(), linear.columns());
+        let part = self.part(rows, rows * depth * columns);
+        self.team.share(self.scratches, output, (part * columns).max(1), |_, number, data| {
+            let rows = data.len() / columns.max(1);
+            let input = &input[number * part * depth..][..rows * depth];
+            linear.run(input, rows, added.map(|added| &added[number * part * columns..]), data);
+        });
+    }
+
+    pub(super) fn product(&mut self, product: &FloatProduct, [a, b]: [&[f32]; 2], output: &mut [f32]) {
+        let (table, matrices) = (self.table, product.matrices());
+        if matrices == 0 {
+            return;
+        }
+        // Matrices that lie between each other are one thread's.
+        let part = if product.is_plain() { self.part(matrices, product.products()) } else { matrices };
+        let length = if part == matrices { output.len() } else { output.len() / matrices * part };
+        self.team.share(self.scratches, output, length.max(1), |scratch, number, output| {
+            let first = number * part;
+            product.run(table, (first, part.min(matrices - first)), (a, b), scratch, output);
+        });
+    }
+
+    pub(super) fn function(&mut self, function: FloatFunction, input: &[f32], output: &mut [f32]) {
+        let shared = self.team.size() > 1 && output.len() * 4 >= BYTES_MIN;
+        let length = if shared { output.len().div_ceil(self.team.size()) } else { output.len() };
+        let table = self.table;
+        self.team.share(self.scratches, output, length.max(1), |_, number, output| {
+            table.float_function(function, &input[number * length..][..output.len()], output);
+        });
+    }
+}

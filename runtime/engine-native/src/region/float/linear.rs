@@ -1,0 +1,218 @@
+//! Float convolutions and matrix products.
+
+use runtime_graph::Node;
+use runtime_kernels::{ConvolutionShape, FloatConvolution, FloatLinear, FloatProduct, ProductSide, Window};
+use runtime_tensor::Tensor;
+
+use super::{refused, spread_steps};
+use crate::program::{FloatStep, ValueId, channels_last, plain};
+use crate::region::meaning::{Pending, Work};
+use crate::region::reader::{Reader, Reason};
+use crate::region::weights::{Bias, Weights};
+
+impl Reader<'_> {
+    pub(crate) fn float_conv(&mut self, node: &Node) -> Result<ValueId, Reason> {
+        let weights = self.float_constant(node, 1)?.ok_or("it has no weights")?;
+        let bias = self.float_constant(node, 2)?;
+        let input = self.float_input(node, 0)?;
+        let input = self.channels_last(input)?;
+        let shape = self.builder.value(input).shape.clone();
+        let output_shape = self.output_shape(node)?;
+        if weights.shape().len() != shape.len() || weights.shape().first() != output_shape.get(1) {
+            return Err(format!("weights of shape {:?} for {shape:?} and {output_shape:?}", weights.shape()));
+        }
+        let groups = usize::try_from(node.int("group", 1)).map_err(|_| "group is negative")?;
+        let window = Self::window(node, &shape, &weights.shape()[2..], &output_shape)?;
+        let channels = ConvolutionShape { input_channels: shape[1], output_channels: output_shape[1], groups };
+        let (weights, bias) = (floats(&weights)?, bias.as_ref().map_or(Ok(&[][..]), floats)?);
+        let value = self.float_convolution(input, window, channels, weights, bias, &output_shape)?;
+        self.fusible(node, value);
+        Ok(value)
+    }
+
+    fn float_convolution(
+        &mut self,
+        input: ValueId,
+        window: Window,
+        channels: ConvolutionShape,
+        weights: &[f32],
+        bias: &[f32],
+        shape: &[usize],
+    ) -> Result<ValueId, Reason> {
+        let convolution = FloatConvolution::new(self.table, window, channels, weights, bias).map_err(refused)?;
+        let (convolution, input) = (Box::new(convolution), self.builder.buffer(input));
+        let step = |output| FloatStep::Convolve { convolution, input, added: None, output };
+        Ok(self.float_value(shape, channels_last(shape.len()), step))
+    }
+
+    pub(crate) fn float_gemm(&mut self, node: &Node) -> Result<ValueId, Reason> {
+        let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
+        if node.int("transA", 0) != 0 {
+            return Err("transA is not supported; transpose before it".into());
+        }
+        let weights = self.float_constant(node, 1)?.ok_or("it has no weights")?;
+        let [first, second] = *weights.shape() else {
+            return Err(format!("weights of shape {:?} are no matrix", weights.shape()));
+        };
+        let (depth, columns, steps) =
+            if node.int("transB", 0) != 0 { (second, first, [1, second]) } else { (first, second, [second, 1]) };
+        let scaled: Vec<f32> = floats(&weights)?.iter().map(|weight| alpha * weight).collect();
+        let bias = match self.float_constant(node, 2)? {
+            None => Vec::new(),
+            Some(bias) => row_of(&bias, columns)?.into_iter().map(|bias| beta * bias).collect(),
+        };
+        let input = self.float_input(node, 0)?;
+        let value = self.float_linear(node, input, (&scaled, steps), (depth, columns), &bias)?;
+        self.fusible(node, value);
+        Ok(value)
+    }
+
+    /// Rows of `input` in the model's order times a constant matrix.
+    fn float_linear(
+        &mut self,
+        node: &Node,
+        input: ValueId,
+        (weights, steps): (&[f32], [usize; 2]),
+        (depth, columns): (usize, usize),
+        bias: &[f32],
+    ) -> Result<ValueId, Reason> {
+        let shape = self.output_shape(node)?;
+        let order = plain(self.builder.value(input).shape.len());
+        let input = self.builder.in_order(input, &order)?;
+        let own = &self.builder.value(input).shape;
+        let rows: usize = match own.split_last() {
+            Some((&last, rows)) if last == depth && !rows.is_empty() => rows.iter().product(),
+            _ => return Err(format!("weights of depth {depth} for an input of shape {own:?}")),
+        };
+        if shape.iter().product::<usize>() != rows * columns {
+            return Err(format!("{rows} rows of {columns} outputs for a result of shape {shape:?}"));
+        }
+        let linear = FloatLinear::new(self.table, weights, steps, depth, columns, bias).map_err(refused)?;
+        let (linear, input) = (Box::new(linear), self.builder.buffer(input));
+        let step = |output| FloatStep::Dense { linear, rows, input, added: None, output };
+        Ok(self.float_value(&shape, plain(shape.len()), step))
+    }
+
+    pub(crate) fn float_mat_mul(&mut self, node: &Node) -> Result<ValueId, Reason> {
+        let value = match self.float_constant(node, 1) {
+            Ok(Some(weights)) if weights.shape().len() == 2 => {
+                let (depth, columns) = (weights.shape()[0], weights.shape()[1]);
+                let input = self.float_input(node, 0)?;
+                self.float_linear(node, input, (floats(&weights)?, [columns, 1]), (depth, columns), &[])?
+            }
+            _ => {
+                let (a, b) = (self.float_input(node, 0)?, self.float_input(node, 1)?);
+                self.float_product(node, a, b)?
+            }
+        };
+        self.fusible(node, value);
+        Ok(value)
+    }
+
+    /// A product of two matrices that are both known only at run time.
+    fn float_product(&mut self, node: &Node, a: ValueId, b: ValueId) -> Result<ValueId, Reason> {
+        let shape = self.output_shape(node)?;
+        let (rank, a_rank) = (shape.len(), self.builder.value(a).shape.len());
+        if rank < 2 || a_rank < 2 || self.builder.value(b).shape.len() < 2 {
+            return Err("products with vectors have no kernels; give them a second axis".into());
+        }
+        // The kernel reads rows of `a`; everything else may lie anyhow.
+        let a_lies = self.builder.value(a).order.last() == Some(&(a_rank - 1));
+        let a = if a_lies { a } else { self.builder.in_order(a, &plain(a_rank))? };
+        let order = if a_rank == rank { self.builder.value(a).order.clone() } else { plain(rank) };
+        let side = |reader: &Self, value: ValueId| -> Result<(ProductSide, [usize; 2]), Reason> {
+            let own = reader.builder.value(value).shape.clone();
+            let steps = reader.builder.axis_steps(value);
+            let last = own.len() - 2;
+            let batch = spread_steps(&own[..last], &steps[..last], &shape[..rank - 2])?;
+            Ok((ProductSide { batch, rows: steps[last], columns: steps[last + 1] }, [own[last], own[last + 1]]))
+        };
+        let ((a_side, [rows, depth]), (b_side, [b_depth, columns])) = (side(self, a)?, side(self, b)?);
+        if depth != b_depth || shape[rank - 2..] != [rows, columns] {
+            return Err(format!("{rows} x {depth} times {b_depth} x {columns} for a result of shape {shape:?}"));
+        }
+        let (a, b) = (self.builder.buffer(a), self.builder.buffer(b));
+        let value = self.builder.add_value(crate::program::Element::Float, &shape, order.clone());
+        let (y_side, _) = side(self, value)?;
+        // A size of 1 has no step of its own to spread; the kernel asks that columns lie beside each other.
+        let beside = |side: ProductSide| ProductSide { columns: 1, ..side };
+        let product =
+            FloatProduct::new(&shape[..rank - 2], [rows, depth, columns], beside(a_side), b_side, beside(y_side));
+        let product = Box::new(product.map_err(refused)?);
+        Ok(self.float_value(&shape, order, |output| FloatStep::Product { product, a, b, output }))
+    }
+
+    /// A result that is never quantized, in float arithmetic.
+    pub(crate) fn float_pending(&mut self, pending: &Pending) -> Result<ValueId, Reason> {
+        let shape = pending.shape.as_slice();
+        let value = match pending.work.as_ref() {
+            Work::Convolution { input, x, weights, bias, window, channels } => {
+                let (weights, bias) = (real_weights(weights), real_bias(bias, x.scale, weights));
+                let input = self.dequantized(*input, x);
+                self.float_convolution(input, window.clone(), *channels, &weights, &bias, shape)?
+            }
+            Work::Dense { input, x, weights, bias, rows } => {
+                let (depth, columns) = (weights.depth, weights.rows);
+                let (real, bias) = (real_weights(weights), real_bias(bias, x.scale, weights));
+                let linear = FloatLinear::new(self.table, &real, [1, depth], depth, columns, &bias).map_err(refused)?;
+                let input = self.dequantized(*input, x);
+                let (linear, rows, input) = (Box::new(linear), *rows, self.builder.buffer(input));
+                let step = |output| FloatStep::Dense { linear, rows, input, added: None, output };
+                self.float_value(shape, plain(shape.len()), step)
+            }
+            Work::Add { a: (a, a_affine), b: (b, b_affine) } => {
+                let (a, b) = (self.dequantized(*a, a_affine), self.dequantized(*b, b_affine));
+                self.binary_of(runtime_kernels::Binary::Add, a, b, shape)?
+            }
+            Work::Concat { parts, axis } => {
+                let parts: Vec<ValueId> = parts.iter().map(|(value, x)| self.dequantized(*value, x)).collect();
+                self.concat_of(&parts, *axis, shape)?
+            }
+            Work::Function { input, x, function } => {
+                let input = self.dequantized(*input, x);
+                self.pending_function(*function, input)
+            }
+            Work::AveragePool { input, x, window, channels, count_padding } => {
+                let input = self.dequantized(*input, x);
+                self.average_of(input, window.clone(), *channels, *count_padding, shape)?
+            }
+            Work::GlobalAveragePool { input, x, .. } => {
+                let input = self.dequantized(*input, x);
+                self.global_average_of(input, shape)?
+            }
+        };
+        if pending.is_bounded() { Ok(self.clipped(value, pending.low, pending.high)) } else { Ok(value) }
+    }
+}
+
+/// The floats of a tensor.
+pub(crate) fn floats(tensor: &Tensor) -> Result<&[f32], Reason> {
+    tensor.as_f32().map_err(|error| format!("failed to {error}"))
+}
+
+/// One number for each of `columns` outputs, from as many or from one.
+pub(crate) fn row_of(tensor: &Tensor, columns: usize) -> Result<Vec<f32>, Reason> {
+    let (values, shape) = (floats(tensor)?, tensor.shape());
+    if values.len() == 1 {
+        return Ok(vec![values[0]; columns]);
+    }
+    if values.len() == columns && shape.last() == Some(&columns) {
+        return Ok(values.to_vec());
+    }
+    Err(format!("its bias has shape {shape:?} for {columns} outputs"))
+}
+
+fn real_weights(weights: &Weights) -> Vec<f32> {
+    let scale = |index: usize| weights.scales[index / weights.depth.max(1)];
+    weights.values.iter().enumerate().map(|(index, &weight)| f32::from(weight) * scale(index)).collect()
+}
+
+fn real_bias(bias: &Bias, x_scale: f32, weights: &Weights) -> Vec<f32> {
+    match bias {
+        Bias::None => Vec::new(),
+        Bias::Floats(values) => values.clone(),
+        Bias::Integers(values) => {
+            values.iter().zip(&weights.scales).map(|(&value, scale)| value as f32 * (x_scale * scale)).collect()
+        }
+    }
+}
