@@ -116,6 +116,16 @@ impl FloatStep {
         }
     }
 
+    /// Products of one run.
+    pub(crate) fn products(&self) -> usize {
+        match self {
+            Self::Convolve { convolution, .. } => convolution.products(),
+            Self::Dense { linear, rows, .. } => rows * linear.depth() * linear.columns(),
+            Self::Product { product, .. } if product.is_plain() => product.products(),
+            _ => 0,
+        }
+    }
+
     /// Runs the step for one sample.
     pub(crate) fn run(&self, with: &mut Workers<'_>, memory: &mut Memory) {
         let table = with.table;

@@ -152,6 +152,7 @@ impl Step {
     pub(crate) fn products(&self) -> usize {
         match self {
             Self::Convolve { convolution, .. } => convolution.products(),
+            Self::Float(step) => step.products(),
             Self::Dense { linear, rows, .. } | Self::DenseToFloats { linear, rows, .. } => linear.products(*rows),
             _ => 0,
         }

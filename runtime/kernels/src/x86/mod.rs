@@ -8,8 +8,8 @@ mod avx2;
 mod avx512vnni;
 mod avxvnni;
 mod elementwise;
-mod ymm;
 mod floats;
+mod ymm;
 
 pub(crate) use avx2::TABLE as AVX2;
 pub(crate) use avx512vnni::TABLE as AVX512VNNI;
