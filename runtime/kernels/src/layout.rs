@@ -80,15 +80,6 @@ impl Permutation {
             return;
         }
         let (line, step) = (self.sizes[RANK_MAX - 1], self.steps[RANK_MAX - 1]);
-        if self.sizes[RANK_MAX - 2] == self.length / line && self.steps[RANK_MAX - 2] == 1 {
-            // Planes become neighbours, as when the few channels of a picture do.
-            match line {
-                2 => return interleave::<T, 2>(input, step, &mut output[..self.length]),
-                3 => return interleave::<T, 3>(input, step, &mut output[..self.length]),
-                4 => return interleave::<T, 4>(input, step, &mut output[..self.length]),
-                _ => {}
-            }
-        }
         // Two axes change places: the innermost of the input is the last but one of the output.
         let matrix = self.steps[RANK_MAX - 2] == 1 && self.sizes[RANK_MAX - 2] > 1;
         let (inner, length) = if matrix { (2, self.sizes[RANK_MAX - 2] * line) } else { (1, line) };
@@ -96,7 +87,13 @@ impl Permutation {
         let mut from = 0;
         for places in output[..self.length].chunks_exact_mut(length) {
             if matrix {
-                transpose(&input[from..], step, line, places);
+                match line {
+                    2 => interleave::<T, 2>(&input[from..], step, places),
+                    3 => interleave::<T, 3>(&input[from..], step, places),
+                    4 => interleave::<T, 4>(&input[from..], step, places),
+                    8 => interleave::<T, 8>(&input[from..], step, places),
+                    _ => transpose(&input[from..], step, line, places),
+                }
             } else if step == 1 {
                 places.copy_from_slice(&input[from..from + line]);
             } else {

@@ -2,6 +2,11 @@
 
 use crate::{KernelError, Window};
 
+/// Taps of the largest window whose places are gathered first.
+const TAPS_MAX: usize = 64;
+/// Channels that are pooled together.
+const LANES: usize = 32;
+
 /// A pool, prepared for running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FloatPool {
@@ -47,27 +52,64 @@ impl FloatPool {
 
     #[inline(always)]
     fn pixel(&self, input: &[f32], position: [usize; 2], y: &mut [f32]) {
-        let channels = self.channels;
-        let from = |place: usize| &input[place * channels..(place + 1) * channels];
+        let larger = |y: f32, x: f32| if x > y { x } else { y };
+        let mut inside = 0;
         match self.kind {
             Kind::Max => {
-                y.fill(f32::NEG_INFINITY);
-                self.window.for_each_tap(position, |_, place| {
-                    y.iter_mut().zip(from(place)).for_each(|(y, &x)| *y = if x > *y { x } else { *y });
-                });
+                self.gather(input, position, y, f32::NEG_INFINITY, &mut inside, larger);
             }
             Kind::Average { count_padding } => {
-                y.fill(0.0);
-                let mut inside = 0;
-                self.window.for_each_tap(position, |_, place| {
-                    inside += 1;
-                    y.iter_mut().zip(from(place)).for_each(|(y, x)| *y += x);
-                });
+                self.gather(input, position, y, 0.0, &mut inside, |y, x| y + x);
                 // A window wholly outside has sum 0; its mean is 0, not 0 / 0.
                 let count = if count_padding { self.window.taps() } else { inside.max(1) };
                 let share = 1.0 / count as f32;
                 y.iter_mut().for_each(|y| *y *= share);
             }
+        }
+    }
+
+    /// Brings all taps that lie inside together with `with`, from `start` on, and counts them.
+    #[inline(always)]
+    fn gather(
+        &self,
+        input: &[f32],
+        position: [usize; 2],
+        y: &mut [f32],
+        start: f32,
+        inside: &mut usize,
+        with: impl Fn(f32, f32) -> f32 + Copy,
+    ) {
+        let channels = self.channels;
+        if self.window.taps() > TAPS_MAX {
+            y.fill(start);
+            self.window.for_each_tap(position, |_, place| {
+                *inside += 1;
+                let x = &input[place * channels..(place + 1) * channels];
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = with(*y, x));
+            });
+            return;
+        }
+        let mut places = [0; TAPS_MAX];
+        self.window.for_each_tap(position, |_, place| {
+            places[*inside] = place * channels;
+            *inside += 1;
+        });
+        let places = &places[..*inside];
+        // A few vectors at a time over all taps: then they stay in registers.
+        let (whole, rest) = y.as_chunks_mut::<LANES>();
+        for (number, y) in whole.iter_mut().enumerate() {
+            let mut sums = [start; LANES];
+            for &place in places {
+                let x = &input[place + number * LANES..][..LANES];
+                sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum = with(*sum, x));
+            }
+            *y = sums;
+        }
+        let done = channels - rest.len();
+        rest.fill(start);
+        for &place in places {
+            let x = &input[place + done..place + channels];
+            rest.iter_mut().zip(x).for_each(|(y, &x)| *y = with(*y, x));
         }
     }
 }
@@ -97,6 +139,35 @@ mod tests {
             assert_eq!(y, [-10.0, 2.5]);
             table.float_pool(&FloatPool::max(whole, 2).unwrap(), &x, &mut y);
             assert_eq!(y, [-4.0, 4.0]);
+        }
+    }
+
+    #[test]
+    fn every_size_of_window_and_number_of_channels() {
+        for (kernel, channels) in [(1, 1), (2, 31), (3, 33), (3, 80), (9, 5)] {
+            let window = Window {
+                input: [9, 10],
+                kernel: [kernel; 2],
+                stride: [2, 1],
+                dilation: [1; 2],
+                pad: [kernel / 2; 2],
+                output: [5, 9],
+            };
+            let x: Vec<f32> = (0..90 * channels).map(|index| (index * 37 % 101) as f32 - 50.0).collect();
+            let (mut largest, mut means) = (Vec::new(), Vec::new());
+            for (pixel, channel) in (0..45).flat_map(|pixel| (0..channels).map(move |channel| (pixel, channel))) {
+                let mut taps = Vec::new();
+                window.for_each_tap([pixel / 9, pixel % 9], |_, place| taps.push(x[place * channels + channel]));
+                largest.push(taps.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+                means.push(f64::from(taps.iter().sum::<f32>()) / taps.len() as f64);
+            }
+            for table in every_available() {
+                let mut y = vec![f32::NAN; largest.len()];
+                table.float_pool(&FloatPool::max(window.clone(), channels).unwrap(), &x, &mut y);
+                assert_eq!(y, largest, "{}: {kernel} {channels}", table.isa.name());
+                table.float_pool(&FloatPool::average(window.clone(), channels, false).unwrap(), &x, &mut y);
+                crate::floats::lanes::tests::assert_close(&y, &means, table.isa.name());
+            }
         }
     }
 }
