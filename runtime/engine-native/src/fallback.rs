@@ -284,10 +284,10 @@ fn internal(reason: String) -> EngineError {
     EngineError::Internal { engine: NAME.into(), reason }
 }
 
-/// What tract could not load, after what the integer kernels could not.
+/// What tract could not load, after what the kernels could not.
 fn unsupported(error: &TractError, coverage: &Coverage) -> EngineError {
     let integer = match coverage.left_out.first() {
-        Some(node) => format!("; no integer kernel takes {} ({}): {}", node.node, node.operator, node.reason),
+        Some(node) => format!("; no kernel takes {} ({}): {}", node.node, node.operator, node.reason),
         None => String::new(),
     };
     EngineError::Unsupported { engine: NAME.into(), reason: format!("tract: {error:#}{integer}") }

@@ -1,8 +1,9 @@
-//! The default engine: integer regions on own kernels, tract for the rest.
+//! The default engine: a program of own kernels, or tract.
 //!
-//! A model whose every node the kernels cover (QDQ, or ONNX's quantized operators) is compiled to a flat program over
-//! one planned arena and answers exactly: the same bytes on every CPU. Any other model runs in tract, in float, and
-//! the session's coverage says which nodes kept it from being exact.
+//! A model whose every node the kernels cover is compiled to a flat program over one planned arena. Where it is
+//! quantized throughout (QDQ, or ONNX's quantized operators) it answers exactly: the same bytes on every CPU. Where a
+//! step does float arithmetic its answers agree within a tolerance. Any other model runs in tract, in float, and the
+//! session's coverage says which nodes have no kernel.
 //!
 //! **Invariants**: a compiled program allocates nothing while it runs but its outputs; no bytes, model or request,
 //! make this crate panic past its border.

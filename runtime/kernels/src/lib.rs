@@ -6,6 +6,9 @@
 //! (one multiplication, one clamp, one rounding half to even; never a reciprocal). The only fused multiply-add is
 //! in [`Add`], where ONNX Runtime has one, and there it is part of the definition.
 //!
+//! Beside them stand float kernels of the same shapes of work, whose answers agree within tolerances only: a model that
+//! uses one is of numerics class float.
+//!
 //! [`dispatch`] gives the table of functions of one instruction set. Another instruction set is one more file with
 //! these functions and one more row; [`Table`]'s tests hold every row to the scalar one. x86-64 and 64-bit ARM have
 //! rows of their own; 32-bit ARM runs the scalar one.
@@ -16,6 +19,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod add;
+mod aligned;
 mod border;
 mod convolution;
 mod dense;
@@ -41,6 +45,7 @@ mod window;
 mod x86;
 
 pub use add::{Add, AddSide};
+pub use aligned::AlignedFloats;
 pub use border::Affine;
 pub use convolution::{Convolution, ConvolutionShape, OutputScale};
 pub use dense::{DEPTH_MAX, DenseWeights, Linear, Output};

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use runtime_kernels::AlignedFloats;
+
 use super::{BufferId, OutputPlace};
 
 /// The place of one buffer.
@@ -22,12 +24,12 @@ pub(crate) enum Place {
 pub(crate) struct Memory {
     places: Vec<Place>,
     bytes: Vec<u8>,
-    floats: Vec<f32>,
+    floats: AlignedFloats,
 }
 
 impl Memory {
     pub(crate) fn new(places: Vec<Place>, bytes: usize, floats: usize) -> Self {
-        Self { places, bytes: vec![0; bytes], floats: vec![0.0; floats] }
+        Self { places, bytes: vec![0; bytes], floats: AlignedFloats::zeros(floats) }
     }
 
     /// Bytes held.

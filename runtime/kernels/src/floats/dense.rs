@@ -4,15 +4,15 @@ use super::FloatEnd;
 use super::tiles::{self, FloatOutput, Panels};
 use crate::error::expect_length;
 use crate::rows::Rows;
-use crate::{KernelError, Table};
+use crate::{AlignedFloats, KernelError, Table};
 
 /// Bytes of rows that one pass over the weights takes: they stay in the second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// Float weights in the order in which the tiles read them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct PackedFloats {
-    weights: Vec<f32>,
+    weights: AlignedFloats,
     /// One a column, padded to whole vectors.
     starts: Vec<f32>,
     pub(crate) columns: usize,
@@ -36,7 +36,7 @@ impl PackedFloats {
             expect_length("the length of the bias", bias.len(), columns)?;
         }
         let shape = &table.float.shape;
-        let mut packed = vec![0.0; tiles::packed_length(shape, depth, columns)];
+        let mut packed = AlignedFloats::zeros(tiles::packed_length(shape, depth, columns));
         if !weights.is_empty() {
             tiles::pack(shape, weights, steps, (depth, columns), 1.0, &mut packed);
         }

@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use super::FloatEnd;
-use crate::{Table, Window};
+use crate::{AlignedFloats, Table, Window};
 
 /// Filters tap by tap, all channels of one tap together, padded to whole vectors.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct PackedFloatDepthwise {
     pub(crate) channels: usize,
     /// Channels with padding: the distance of two taps.
     pub(crate) padded: usize,
-    pub(crate) weights: Vec<f32>,
+    pub(crate) weights: AlignedFloats,
     /// One a channel, padded.
     pub(crate) starts: Vec<f32>,
 }
@@ -21,7 +21,7 @@ impl PackedFloatDepthwise {
     pub(crate) fn new(table: &Table, weights: &[f32], taps: usize, bias: &[f32]) -> Self {
         let channels = weights.len() / taps.max(1);
         let padded = channels.next_multiple_of(table.float.depthwise_lanes);
-        let mut packed = vec![0.0; taps * padded];
+        let mut packed = AlignedFloats::zeros(taps * padded);
         for (channel, filter) in weights.chunks_exact(taps.max(1)).enumerate() {
             filter.iter().enumerate().for_each(|(tap, &weight)| packed[tap * padded + channel] = weight);
         }

@@ -1,7 +1,9 @@
-//! Depthwise convolution: some pixels beside each other at a time, so that a weight is loaded once for all of them and
-//! a pixel once for every window that has it.
+//! Depthwise convolution: some pixels beside each other at a time, so that a weight is loaded once for all of them and,
+//! where windows lie one pixel apart, a pixel once for every window that has it.
 
-use super::{Vector, load_some, store_some};
+use std::ops::Range;
+
+use super::{Vector, each_below, load_some, store_some};
 use crate::Window;
 use crate::floats::FloatDepthwiseRun;
 
@@ -57,7 +59,7 @@ pub(crate) unsafe fn depthwise<V: Vector, const WIDE: usize>(run: FloatDepthwise
                 };
                 let (start, end) = (whole.start.min(width), whole.end.max(whole.start).min(width));
                 for column in (0..start).chain(end..width) {
-                    strip.pixel::<V>(column);
+                    strip.pixels::<V, 1, false>(column, window.inside(1, column));
                 }
                 if strip.count == V::LANES {
                     strip.inside::<V, WIDE, true>(start..end);
@@ -72,57 +74,61 @@ pub(crate) unsafe fn depthwise<V: Vector, const WIDE: usize>(run: FloatDepthwise
 impl Strip<'_> {
     /// Columns whose windows hang over neither side.
     #[inline(always)]
-    unsafe fn inside<V: Vector, const WIDE: usize, const FULL: bool>(&self, columns: std::ops::Range<usize>) {
+    unsafe fn inside<V: Vector, const WIDE: usize, const FULL: bool>(&self, columns: Range<usize>) {
         let window = self.window;
         // SAFETY: the caller's.
         unsafe {
             match (window.kernel[1], window.stride[1], window.dilation[1]) {
-                (3, 1, 1) => self.columns::<V, 3, 1, WIDE, FULL>(columns),
-                (3, 2, 1) => self.columns::<V, 3, 2, WIDE, FULL>(columns),
-                (5, 1, 1) => self.columns::<V, 5, 1, WIDE, FULL>(columns),
-                (5, 2, 1) => self.columns::<V, 5, 2, WIDE, FULL>(columns),
-                _ => {
-                    for column in columns {
-                        self.pixel::<V>(column);
-                    }
-                }
+                (3, 1, 1) => self.columns::<V, 3, WIDE, FULL>(columns),
+                (5, 1, 1) => self.columns::<V, 5, WIDE, FULL>(columns),
+                _ => self.columns::<V, 0, WIDE, FULL>(columns),
             }
         }
     }
 
+    /// The same, with windows of `KERNEL` columns one pixel apart, or any windows where that is 0.
     #[inline(always)]
-    unsafe fn columns<V: Vector, const KERNEL: usize, const STRIDE: usize, const WIDE: usize, const FULL: bool>(
+    unsafe fn columns<V: Vector, const KERNEL: usize, const WIDE: usize, const FULL: bool>(
         &self,
-        columns: std::ops::Range<usize>,
+        columns: Range<usize>,
     ) {
         let mut column = columns.start;
         // SAFETY: the caller's.
         unsafe {
             while column + WIDE <= columns.end {
-                self.pixels::<V, KERNEL, STRIDE, WIDE, FULL>(column);
+                self.some::<V, KERNEL, WIDE, FULL>(column);
                 column += WIDE;
             }
             if WIDE > 4 && column + 4 <= columns.end {
-                self.pixels::<V, KERNEL, STRIDE, 4, FULL>(column);
+                self.some::<V, KERNEL, 4, FULL>(column);
                 column += 4;
             }
             if column + 2 <= columns.end {
-                self.pixels::<V, KERNEL, STRIDE, 2, FULL>(column);
+                self.some::<V, KERNEL, 2, FULL>(column);
                 column += 2;
             }
-            while column < columns.end {
-                self.pixels::<V, KERNEL, STRIDE, 1, FULL>(column);
-                column += 1;
+            if column < columns.end {
+                self.some::<V, KERNEL, 1, FULL>(column);
             }
         }
     }
 
-    /// `PIXELS` pixels from `column` on, whose windows hang over neither side.
     #[inline(always)]
-    unsafe fn pixels<V: Vector, const KERNEL: usize, const STRIDE: usize, const PIXELS: usize, const FULL: bool>(
-        &self,
-        column: usize,
-    ) {
+    unsafe fn some<V: Vector, const KERNEL: usize, const PIXELS: usize, const FULL: bool>(&self, column: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            if KERNEL == 0 {
+                self.pixels::<V, PIXELS, FULL>(column, 0..self.window.kernel[1]);
+            } else {
+                self.neighbours::<V, KERNEL, PIXELS, FULL>(column);
+            }
+        }
+    }
+
+    /// `PIXELS` pixels from `column` on, whose windows of `KERNEL` columns hang over neither side and lie one pixel
+    /// apart: a pixel of the image is loaded once for all windows that have it.
+    #[inline(always)]
+    unsafe fn neighbours<V: Vector, const KERNEL: usize, const PIXELS: usize, const FULL: bool>(&self, column: usize) {
         let window = self.window;
         let count = if FULL { V::LANES } else { self.count };
         // SAFETY: the caller's; taps above and below the image are left out, those beside it there are none.
@@ -135,13 +141,11 @@ impl Strip<'_> {
                 }
                 let pixel = window.index(0, self.line, row) * window.input[1] + window.index(1, column, 0);
                 let from = self.input.add(pixel * self.channels + self.first);
-                // Every pixel under the windows once.
-                for place in 0..(PIXELS - 1) * STRIDE + KERNEL {
+                for place in 0..PIXELS - 1 + KERNEL {
                     let x: V = load_some(from.add(place * self.channels), count);
                     for (tap, weight) in weights.iter().enumerate() {
-                        if place >= tap && (place - tap) % STRIDE == 0 && (place - tap) / STRIDE < PIXELS {
-                            let sum = &mut sums[(place - tap) / STRIDE];
-                            *sum = x.mul_add(*weight, *sum);
+                        if place >= tap && place - tap < PIXELS {
+                            sums[place - tap] = x.mul_add(*weight, sums[place - tap]);
                         }
                     }
                 }
@@ -152,24 +156,34 @@ impl Strip<'_> {
         }
     }
 
-    /// One pixel whose window may hang over an edge.
+    /// `PIXELS` pixels from `column` on, of whose windows taps `taps` of every line lie beside no edge.
     #[inline(always)]
-    unsafe fn pixel<V: Vector>(&self, column: usize) {
-        let (window, count) = (self.window, self.count);
-        // SAFETY: the caller's; only taps on the image are visited.
+    unsafe fn pixels<V: Vector, const PIXELS: usize, const FULL: bool>(&self, column: usize, taps: Range<usize>) {
+        let window = self.window;
+        let count = if FULL { V::LANES } else { self.count };
+        let (pixel_step, tap_step) = (window.stride[1] * self.channels, window.dilation[1] * self.channels);
+        // SAFETY: the caller's; taps above and below the image are left out.
         unsafe {
-            let mut sum = V::load(self.start);
-            let taps = window.inside(1, column);
+            let mut sums = [V::load(self.start); PIXELS];
             for row in window.inside(0, self.line) {
+                if taps.is_empty() {
+                    break;
+                }
                 let line = window.index(0, self.line, row) * window.input[1];
-                for tap in taps.clone() {
-                    let pixel = line + window.index(1, column, tap);
-                    let x: V = load_some(self.input.add(pixel * self.channels + self.first), count);
-                    let weight = V::load(self.weights.add((row * window.kernel[1] + tap) * self.padded));
-                    sum = x.mul_add(weight, sum);
+                let pixel = line + window.index(1, column, taps.start);
+                let mut from = self.input.add(pixel * self.channels + self.first);
+                let mut weights = self.weights.add((row * window.kernel[1] + taps.start) * self.padded);
+                for _ in taps.clone() {
+                    let weight = V::load(weights);
+                    each_below!(PIXELS, number => {
+                        let x: V = load_some(from.wrapping_add(number * pixel_step), count);
+                        sums[number] = x.mul_add(weight, sums[number]);
+                    });
+                    from = from.wrapping_add(tap_step);
+                    weights = weights.wrapping_add(self.padded);
                 }
             }
-            self.write(column, sum, count);
+            each_below!(PIXELS, number => { self.write(column + number, sums[number], count) });
         }
     }
 

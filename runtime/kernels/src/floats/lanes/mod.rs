@@ -12,6 +12,21 @@ pub(crate) use depthwise::depthwise;
 pub(crate) use four::KERNEL as SCALAR;
 pub(crate) use tile::multiply;
 
+/// `$work` with `$index` as each number below `$count`, 12 at most, without a loop: accumulators are kept in registers only
+/// where every index is known, and the compiler leaves loops of this size rolled until it is too late for that.
+macro_rules! each_below {
+    ($count:ident, $index:ident => $work:block) => {
+        each_below!($count, $index => $work, [0 1 2 3 4 5 6 7 8 9 10 11])
+    };
+    ($count:ident, $index:ident => $work:block, [$($number:literal)*]) => {
+        $(if $number < $count {
+            let $index = $number;
+            $work
+        })*
+    };
+}
+use each_below;
+
 /// A vector of floats.
 ///
 /// # Safety

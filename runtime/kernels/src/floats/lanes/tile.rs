@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::{Vector, load_some, store_some};
+use super::{Vector, each_below, load_some, store_some};
 use crate::floats::FloatTile;
 
 /// Rows that share a pointer: an address has one scaled index, and a pointer for each row is too many.
@@ -11,20 +11,6 @@ const ROWS_EACH: usize = 3;
 const SUMS_MAX: usize = 12 * 32;
 /// Pointers of the highest tile.
 const POINTERS: usize = 4;
-
-/// `$work` with `$row` as each number below `$rows`, 12 at most, without a loop: accumulators are kept in registers only
-/// where every index is known, and the compiler leaves loops of this size rolled until it is too late for that.
-macro_rules! each_row {
-    ($rows:ident, $row:ident => $work:block) => {
-        each_row!($rows, $row => $work, [0 1 2 3 4 5 6 7 8 9 10 11])
-    };
-    ($rows:ident, $row:ident => $work:block, [$($number:literal)*]) => {
-        $(if $number < $rows {
-            let $row = $number;
-            $work
-        })*
-    };
-}
 
 /// Multiplies a tile of `R` rows and `N` vectors.
 ///
@@ -55,7 +41,7 @@ pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize>(tile: F
                 for (vector, columns) in columns.iter_mut().enumerate() {
                     *columns = V::load(weights.add(V::LANES * vector));
                 }
-                each_row!(R, row => {
+                each_below!(R, row => {
                     let one = V::splat(*x[row / ROWS_EACH].add(row % ROWS_EACH * step));
                     for (sum, columns) in sums[row].iter_mut().zip(&columns) {
                         *sum = columns.mul_add(one, *sum);
@@ -70,7 +56,7 @@ pub(crate) unsafe fn multiply<V: Vector, const R: usize, const N: usize>(tile: F
         // By way of memory: the loop over rows in `finish` need not be unrolled for that.
         let mut written = MaybeUninit::<[f32; SUMS_MAX]>::uninit();
         let place = written.as_mut_ptr().cast::<f32>();
-        each_row!(R, row => {
+        each_below!(R, row => {
             for (vector, sum) in sums[row].iter().enumerate() {
                 sum.store(place.add((row * N + vector) * V::LANES));
             }
