@@ -4,6 +4,7 @@ use runtime_kernels::{
     Binary, Broadcast, FloatConvolution, FloatFunction, FloatLinear, FloatPool, FloatProduct, Window,
 };
 
+use super::float_workers::{PRODUCT_COST, convolution_cost, linear_cost};
 use super::{BufferId, Memory, Workers};
 
 /// One input of a concatenation of floats.
@@ -116,12 +117,12 @@ impl FloatStep {
         }
     }
 
-    /// Products of one run.
+    /// About as many products of bytes take as long as one run.
     pub(crate) fn products(&self) -> usize {
         match self {
-            Self::Convolve { convolution, .. } => convolution.products(),
-            Self::Dense { linear, rows, .. } => rows * linear.depth() * linear.columns(),
-            Self::Product { product, .. } if product.is_plain() => product.products(),
+            Self::Convolve { convolution, .. } => convolution_cost(convolution),
+            Self::Dense { linear, rows, .. } => linear_cost(linear, *rows),
+            Self::Product { product, .. } if product.is_plain() => product.products() * PRODUCT_COST,
             _ => 0,
         }
     }

@@ -5,6 +5,18 @@ use runtime_kernels::{FloatConvolution, FloatFunction, FloatLinear, FloatProduct
 use super::Workers;
 use super::workers::BYTES_MIN;
 
+/// Products of bytes that take as long as one of floats: so many share a lane.
+pub(super) const PRODUCT_COST: usize = 4;
+
+pub(super) fn convolution_cost(convolution: &FloatConvolution) -> usize {
+    let slower = if convolution.is_depthwise() { 3 } else { 1 };
+    convolution.products() * PRODUCT_COST * slower
+}
+
+pub(super) fn linear_cost(linear: &FloatLinear, rows: usize) -> usize {
+    rows * linear.depth() * linear.columns() * PRODUCT_COST
+}
+
 impl Workers<'_> {
     pub(super) fn convolve_floats(
         &mut self,
@@ -14,7 +26,7 @@ impl Workers<'_> {
         output: &mut [f32],
     ) {
         let lines = convolution.lines();
-        let part = self.part(lines, convolution.products());
+        let part = self.part(lines, convolution_cost(convolution));
         if part >= lines || output.len() != convolution.output_length() {
             convolution.run(input, added, &mut self.scratches[0], output);
             return;
@@ -36,7 +48,7 @@ impl Workers<'_> {
         output: &mut [f32],
     ) {
         let (depth, columns) = (linear.depth(), linear.columns());
-        let part = self.part(rows, rows * depth * columns);
+        let part = self.part(rows, linear_cost(linear, rows));
         self.team.share(self.scratches, output, (part * columns).max(1), |_, number, data| {
             let rows = data.len() / columns.max(1);
             let input = &input[number * part * depth..][..rows * depth];
@@ -50,7 +62,7 @@ impl Workers<'_> {
             return;
         }
         // Matrices that lie between each other are one thread's.
-        let part = if product.is_plain() { self.part(matrices, product.products()) } else { matrices };
+        let part = if product.is_plain() { self.part(matrices, product.products() * PRODUCT_COST) } else { matrices };
         let length = if part == matrices { output.len() } else { output.len() / matrices * part };
         self.team.share(self.scratches, output, length.max(1), |scratch, number, output| {
             let first = number * part;
