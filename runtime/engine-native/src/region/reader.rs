@@ -178,7 +178,7 @@ impl<'a> Reader<'a> {
     /// In float arithmetic where it reads floats, else on stored bytes, and in float arithmetic after all where those
     /// have no kernel.
     fn node(&mut self, node: &Node) -> Result<Meaning, Reason> {
-        if node.outputs.iter().skip(1).any(|output| !output.is_empty()) {
+        if node.outputs.iter().skip(1).any(|output| self.readers.contains_key(output.as_str())) {
             return Err("only its first output is supported".into());
         }
         if !node.is_standard() && !is_quantizer(node) {

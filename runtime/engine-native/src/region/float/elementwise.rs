@@ -98,7 +98,7 @@ impl Reader<'_> {
             return Err(format!("it has {} inputs, expected 2", node.inputs.len()));
         }
         let operation = match node.operator.as_str() {
-            "Add" => Binary::Add,
+            "Add" | "Sum" => Binary::Add,
             "Sub" => Binary::Sub,
             "Mul" => Binary::Mul,
             "Div" => Binary::Div,

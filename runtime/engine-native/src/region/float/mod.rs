@@ -25,7 +25,7 @@ fn refused(error: KernelError) -> Reason {
 /// How many of its inputs an operator takes as data; the others are weights or settings.
 fn data_inputs(node: &Node) -> usize {
     match node.operator.as_str() {
-        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "MatMul" => 2,
+        "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Sum" | "MatMul" => 2,
         "Concat" => node.inputs.len(),
         _ => 1,
     }
@@ -47,7 +47,7 @@ impl Reader<'_> {
             "Conv" => self.float_conv(node),
             "Gemm" => self.float_gemm(node),
             "MatMul" => self.float_mat_mul(node),
-            "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" => self.float_binary(node),
+            "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Sum" => self.float_binary(node),
             "Relu" => self.float_clip(node, 0.0, f32::INFINITY),
             "Clip" => {
                 let (low, high) = self.clip_bounds(node)?;
