@@ -2,15 +2,9 @@
 
 use std::ops::Range;
 
-use crate::dense::PackedDense;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
-use crate::error::expect_length;
-use crate::reading::{Reading, channels_last};
-use crate::rows::Rows;
-use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Requantization, Scratch, Table, Window};
-
-/// Bytes of input that one pass over the weights takes: they stay in the second-level cache.
-const BLOCK_BYTES: usize = 64 << 10;
+use crate::grouped::{self, Grouped, is_depthwise};
+use crate::{DepthwiseWeights, KernelError, Output, Requantization, Scratch, Table, Window};
 
 /// Shape of a convolution's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +44,8 @@ pub struct Convolution {
 
 #[derive(Debug)]
 enum Work {
-    /// One dense kernel a group.
-    Dense(Vec<(PackedDense, Requantization)>, Reading),
+    /// With one scale a group.
+    Grouped(Grouped, Vec<Requantization>),
     Depthwise(PackedDepthwise, Requantization),
 }
 
@@ -69,36 +63,20 @@ impl Convolution {
         zero_point: i32,
         scale: &OutputScale,
     ) -> Result<Self, KernelError> {
-        window.check()?;
+        grouped::check(&window, &shape, weights.len(), if bias.is_empty() { None } else { Some(bias.len()) })?;
         let groups = shape.groups.max(1);
-        let (inputs, outputs) = (shape.input_channels / groups, shape.output_channels / groups);
-        expect_length("the number of input channels", shape.input_channels, inputs * groups)?;
-        expect_length("the number of output channels", shape.output_channels, outputs * groups)?;
-        let taps = window.taps();
-        let depth = taps.saturating_mul(inputs);
-        expect_length("the number of weights", weights.len(), depth.saturating_mul(shape.output_channels))?;
-        if !bias.is_empty() {
-            expect_length("the length of the bias", bias.len(), shape.output_channels)?;
-        }
         let OutputScale { x_scale, weight_scales, y_scale, zero_point: y_zero_point, bounds } = scale;
         let requantization =
             Requantization::new(*x_scale, weight_scales, *y_scale, *y_zero_point, bounds[0], bounds[1])?;
         requantization.expect_columns(shape.output_channels)?;
-        let work = if inputs == 1 && outputs == 1 && groups > 1 {
-            let weights =
-                DepthwiseWeights { weights, channels: groups, taps, width: window.kernel[1], bias, zero_point };
+        let work = if is_depthwise(&shape) {
+            let (taps, width) = (window.taps(), window.kernel[1]);
+            let weights = DepthwiseWeights { weights, channels: groups, taps, width, bias, zero_point };
             Work::Depthwise((table.depthwise.pack)(&weights)?, requantization)
         } else {
-            let piece = if Reading::taps_together(&window, groups) { window.kernel[1] * inputs } else { inputs };
-            let group = |group: usize| {
-                let columns = group * outputs..(group + 1) * outputs;
-                let own = channels_last(&weights[columns.start * depth..columns.end * depth], inputs, taps);
-                let bias = if bias.is_empty() { bias } else { &bias[columns.clone()] };
-                let dense = DenseWeights { weights: &own, depth, piece, columns: outputs, bias, zero_point };
-                Ok(((table.dense.pack)(&dense)?, requantization.part(columns)))
-            };
-            let reading = Reading::new(&window, shape.input_channels, groups);
-            Work::Dense((0..groups).map(group).collect::<Result<_, _>>()?, reading)
+            let outputs = shape.output_channels / groups;
+            let scales = (0..groups).map(|group| requantization.part(group * outputs..(group + 1) * outputs));
+            Work::Grouped(Grouped::new(table, &window, &shape, weights, bias, zero_point)?, scales.collect())
         };
         // In range: the packing checked it.
         Ok(Self { window, shape: ConvolutionShape { groups, ..shape }, zero_point: zero_point as u8, work, table })
@@ -117,7 +95,7 @@ impl Convolution {
     /// Bytes held in memory.
     pub fn bytes(&self) -> usize {
         match &self.work {
-            Work::Dense(groups, _) => groups.iter().map(|(dense, scale)| dense.bytes() + scale.bytes()).sum(),
+            Work::Grouped(grouped, scales) => grouped.bytes() + scales.iter().map(Requantization::bytes).sum::<usize>(),
             Work::Depthwise(depthwise, scale) => depthwise.bytes() + scale.bytes(),
         }
     }
@@ -158,38 +136,15 @@ impl Convolution {
                 let run = DepthwiseRun { window: &self.window, lines, input, output, requantization };
                 (self.table.depthwise.run)(packed, run, scratch);
             }
-            Work::Dense(groups, reading) => {
-                let line_bytes = self.line_bytes();
-                let own = self.window.stride[0] * self.window.input[1] * self.shape.input_channels;
-                let block = (BLOCK_BYTES / own.max(1)).max(1);
-                // Taken out for the time of the run: the dense kernel has the rest of the scratch.
-                let mut patches = std::mem::take(&mut scratch.patches);
-                for first in lines.clone().step_by(block) {
-                    let here = first..(first + block).min(lines.end);
-                    let output = &mut output[(first - lines.start) * line_bytes..];
-                    // Groups may be packed differently, each as its weights allow.
-                    let over = groups.iter().map(|(packed, _)| packed.piece_read()).max().unwrap_or(0);
-                    let rows = reading.rows(&self.window, over, self.zero_point, input, here, &mut patches);
-                    self.run_dense(groups, rows, scratch, output);
-                }
-                scratch.patches = patches;
+            Work::Grouped(grouped, scales) => {
+                let (stride, outputs) = (self.shape.output_channels, self.shape.output_channels / scales.len().max(1));
+                grouped.run(&self.window, input, self.zero_point, lines, scratch, |block, scratch| {
+                    let requantization = &scales[block.channel / outputs.max(1)];
+                    let data = &mut output[block.at + block.channel..];
+                    let to = Output::Bytes { data, stride, requantization };
+                    (self.table.dense.run)(block.packed, &block.rows, scratch, to);
+                });
             }
-        }
-    }
-
-    fn run_dense(
-        &self,
-        groups: &[(PackedDense, Requantization)],
-        rows: Rows<'_>,
-        scratch: &mut Scratch,
-        output: &mut [u8],
-    ) {
-        let stride = self.shape.output_channels;
-        let (inputs, outputs) = (self.shape.input_channels / groups.len().max(1), stride / groups.len().max(1));
-        for (group, (packed, requantization)) in groups.iter().enumerate() {
-            let rows = Rows { input: &rows.input[group * inputs..], ..rows };
-            let to = Output::Bytes { data: &mut output[group * outputs..], stride, requantization };
-            (self.table.dense.run)(packed, &rows, scratch, to);
         }
     }
 }

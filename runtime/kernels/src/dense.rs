@@ -1,5 +1,6 @@
 //! Rows times a matrix of weights: what linear layers and convolutions come down to.
 
+use crate::dynamic::Scaled;
 use crate::error::{expect_length, expect_zero_point};
 use crate::rows::Rows;
 use crate::scratch::room;
@@ -210,6 +211,17 @@ pub enum Output<'a> {
         /// Requantizes.
         table: &'static Table,
     },
+    /// Floats, by a scale that only this run has: row r, column c at `r * stride + c`.
+    Scaled {
+        /// From the first row's first column on.
+        data: &'a mut [f32],
+        /// Distance of two rows.
+        stride: usize,
+        /// How.
+        scaled: Scaled<'a>,
+        /// Scales.
+        table: &'static Table,
+    },
 }
 
 impl Output<'_> {
@@ -220,6 +232,9 @@ impl Output<'_> {
                 Output::Bytes { data: &mut data[row * *stride..], stride: *stride, requantization }
             }
             Self::Floats { data, multipliers } => Output::Floats { data: &mut data[row * columns..], multipliers },
+            Self::Scaled { data, stride, scaled, table } => {
+                Output::Scaled { data: &mut data[row * *stride..], stride: *stride, scaled: *scaled, table }
+            }
             Self::Shifted { data, stride, requantization, shifts, table } => Output::Shifted {
                 data: &mut data[row * *stride..],
                 stride: *stride,
@@ -241,6 +256,10 @@ impl Output<'_> {
             Self::Shifted { data, stride, requantization, shifts, table } => {
                 let places = &mut data[row * *stride + first..][..accumulators.len()];
                 (table.elementwise.requantize)(requantization, accumulators, shifts[row], first, places);
+            }
+            Self::Scaled { data, stride, scaled, table } => {
+                let places = &mut data[row * *stride + first..][..accumulators.len()];
+                (table.elementwise.scale)(&scaled.part(first, accumulators.len()), accumulators, places);
             }
             Self::Floats { data, multipliers } => {
                 let places = &mut data[row * columns + first..][..accumulators.len()];

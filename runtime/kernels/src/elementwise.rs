@@ -1,6 +1,7 @@
 //! What a table has beside products: the loops that the compiler turns into vectors by itself, compiled once for each
 //! instruction set.
 
+use crate::dynamic::Scaled;
 use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Table, Window};
 
 /// The loops of one instruction set. All of them give the scalar loops' bytes.
@@ -10,6 +11,9 @@ pub(crate) struct ElementwiseKernel {
     pub(crate) quantize: fn(&[f32], &Affine, &mut [u8]),
     pub(crate) dequantize: fn(&[u8], &Affine, &mut [f32]),
     pub(crate) requantize: fn(&Requantization, &[i32], i32, usize, &mut [u8]),
+    pub(crate) bounds: fn(&[f32]) -> [f32; 2],
+    pub(crate) scale: fn(&Scaled<'_>, &[i32], &mut [f32]),
+    pub(crate) scale_floats: fn(&Scaled<'_>, &[f32], &mut [f32]),
     pub(crate) permute: fn(&Permutation, &[u8], &mut [u8]),
     pub(crate) max_pool: fn(&Window, usize, &[u8], &mut [u8]),
     pub(crate) average_pool: fn(&AveragePool, &[u8], &mut Scratch, &mut [u8]),

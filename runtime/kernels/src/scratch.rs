@@ -9,6 +9,9 @@ pub struct Scratch {
     pub(crate) floats: Vec<f32>,
     pub(crate) panels: Vec<i8>,
     pub(crate) starts: Vec<i32>,
+    /// What is added to each column's sums, and what they are multiplied by, when only a run tells.
+    pub(crate) shifts: Vec<i32>,
+    pub(crate) multipliers: Vec<f32>,
     /// Lines of a float image with their padding.
     pub(crate) float_patches: Vec<f32>,
     /// A matrix that is packed anew in each run.
@@ -30,6 +33,8 @@ impl Scratch {
             floats: vec![0.0; self.floats.len()],
             panels: vec![0; self.panels.len()],
             starts: vec![0; self.starts.len()],
+            shifts: vec![0; self.shifts.len()],
+            multipliers: vec![0.0; self.multipliers.len()],
             float_patches: vec![0.0; self.float_patches.len()],
             packed: vec![0.0; self.packed.len()],
         }
@@ -37,7 +42,8 @@ impl Scratch {
 
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
-        let words = self.sums.capacity() + self.starts.capacity();
+        let words =
+            self.sums.capacity() + self.starts.capacity() + self.shifts.capacity() + self.multipliers.capacity();
         let floats = self.floats.capacity() + self.float_patches.capacity() + self.packed.capacity();
         self.patches.capacity() + self.panels.capacity() + self.wide.capacity() * 2 + (words + floats) * 4
     }

@@ -234,7 +234,7 @@ impl Panel<'_> {
                 low: requantization.low,
                 high: requantization.high,
             })),
-            Output::Floats { .. } | Output::Shifted { .. } => {
+            Output::Floats { .. } | Output::Shifted { .. } | Output::Scaled { .. } => {
                 let (mut sums, width) = ([0; SUMS_MAX], self.starts.len());
                 K::run(tile(TileOutput::Sums { data: &mut sums, stride: width }));
                 for (row, sums) in sums.chunks_exact(width).take(count).enumerate() {

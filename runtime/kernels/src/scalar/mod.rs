@@ -4,6 +4,7 @@
 mod dense;
 pub(crate) mod depthwise;
 
+use crate::dynamic;
 use crate::elementwise::ElementwiseKernel;
 use crate::table::{DenseKernel, DepthwiseKernel};
 use crate::{Add, AveragePool, GlobalAveragePool, Isa, Permutation, Product, Requantization, Table, border, pool};
@@ -19,6 +20,9 @@ pub(crate) const TABLE: Table = Table {
         quantize: border::quantize,
         dequantize: border::dequantize,
         requantize: Requantization::apply_shifted,
+        bounds: dynamic::bounds,
+        scale: |scaled, sums, output| scaled.row(sums, output),
+        scale_floats: |scaled, sums, output| scaled.row_of_floats(sums, output),
         permute: Permutation::run_bytes,
         max_pool: pool::max_pool,
         average_pool: AveragePool::run,

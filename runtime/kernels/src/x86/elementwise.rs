@@ -1,19 +1,31 @@
 //! The scalar loops, compiled for AVX2 with FMA: the compiler vectorizes them, and a fused multiply-add is one
 //! instruction.
 
+use crate::dynamic::{self, Scaled};
 use crate::elementwise::ElementwiseKernel;
 use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Window, border, pool};
 
 /// Every level of this architecture has AVX2 and FMA.
-pub(super) const KERNEL: ElementwiseKernel =
-    ElementwiseKernel { add, quantize, dequantize, requantize, permute, max_pool, average_pool, global_average_pool };
+pub(super) const KERNEL: ElementwiseKernel = ElementwiseKernel {
+    add,
+    quantize,
+    dequantize,
+    requantize,
+    bounds,
+    scale,
+    scale_floats,
+    permute,
+    max_pool,
+    average_pool,
+    global_average_pool,
+};
 
 /// A function of the table around one that needs AVX2 and FMA.
 macro_rules! compiled {
-    ($name:ident($($argument:ident: $kind:ty),*) $body:block) => {
-        fn $name($($argument: $kind),*) {
+    ($name:ident($($argument:ident: $kind:ty),*) $(-> $answer:ty)? $body:block) => {
+        fn $name($($argument: $kind),*) $(-> $answer)? {
             #[target_feature(enable = "avx2,fma")]
-            fn inner($($argument: $kind),*) $body
+            fn inner($($argument: $kind),*) $(-> $answer)? $body
             // SAFETY: the rows of the table that have this function are handed out only where the CPU has both.
             unsafe { inner($($argument),*) }
         }
@@ -26,6 +38,9 @@ compiled!(dequantize(input: &[u8], affine: &Affine, output: &mut [f32]) { border
 compiled!(requantize(scale: &Requantization, sums: &[i32], shift: i32, first: usize, output: &mut [u8]) {
     scale.apply_shifted(sums, shift, first, output)
 });
+compiled!(bounds(input: &[f32]) -> [f32; 2] { dynamic::bounds(input) });
+compiled!(scale(scaled: &Scaled<'_>, sums: &[i32], output: &mut [f32]) { scaled.row(sums, output) });
+compiled!(scale_floats(scaled: &Scaled<'_>, sums: &[f32], output: &mut [f32]) { scaled.row_of_floats(sums, output) });
 compiled!(permute(permutation: &Permutation, input: &[u8], output: &mut [u8]) { permutation.run_bytes(input, output) });
 compiled!(max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {
     pool::max_pool(window, channels, input, output)
