@@ -233,7 +233,9 @@ impl Output<'_> {
             }
             Self::Floats { data, multipliers } => Output::Floats { data: &mut data[row * columns..], multipliers },
             Self::Scaled { data, stride, scaled, table } => {
-                Output::Scaled { data: &mut data[row * *stride..], stride: *stride, scaled: *scaled, table }
+                let row_sums = scaled.row_sums.get(row..).unwrap_or_default();
+                let scaled = Scaled { row_sums, ..*scaled };
+                Output::Scaled { data: &mut data[row * *stride..], stride: *stride, scaled, table }
             }
             Self::Shifted { data, stride, requantization, shifts, table } => Output::Shifted {
                 data: &mut data[row * *stride..],
@@ -259,7 +261,7 @@ impl Output<'_> {
             }
             Self::Scaled { data, stride, scaled, table } => {
                 let places = &mut data[row * *stride + first..][..accumulators.len()];
-                (table.elementwise.scale)(&scaled.part(first, accumulators.len()), accumulators, places);
+                (table.elementwise.scale)(&scaled.part(first, accumulators.len()), row, accumulators, places);
             }
             Self::Floats { data, multipliers } => {
                 let places = &mut data[row * columns + first..][..accumulators.len()];

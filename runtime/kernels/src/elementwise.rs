@@ -2,6 +2,7 @@
 //! instruction set.
 
 use crate::dynamic::Scaled;
+use crate::rows::Rows;
 use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Table, Window};
 
 /// The loops of one instruction set. All of them give the scalar loops' bytes.
@@ -12,7 +13,8 @@ pub(crate) struct ElementwiseKernel {
     pub(crate) dequantize: fn(&[u8], &Affine, &mut [f32]),
     pub(crate) requantize: fn(&Requantization, &[i32], i32, usize, &mut [u8]),
     pub(crate) bounds: fn(&[f32]) -> [f32; 2],
-    pub(crate) scale: fn(&Scaled<'_>, &[i32], &mut [f32]),
+    pub(crate) scale: fn(&Scaled<'_>, usize, &[i32], &mut [f32]),
+    pub(crate) sum_rows: fn(&Rows<'_>, usize, &mut [i32]),
     pub(crate) scale_floats: fn(&Scaled<'_>, &[f32], &mut [f32]),
     pub(crate) permute: fn(&Permutation, &[u8], &mut [u8]),
     pub(crate) max_pool: fn(&Window, usize, &[u8], &mut [u8]),

@@ -52,7 +52,7 @@ pub use border::Affine;
 pub use convolution::{Convolution, ConvolutionShape, OutputScale};
 pub use dense::{DEPTH_MAX, DenseWeights, Linear, Output};
 pub use depthwise::DepthwiseWeights;
-pub use dynamic::{DynamicConvolution, DynamicLinear, Scaled, Scaling};
+pub use dynamic::{DynamicConvolution, DynamicLinear, Scaled, ScaledWeights, Scaling};
 pub use error::KernelError;
 pub use float::{sigmoid, softmax};
 pub use floats::{

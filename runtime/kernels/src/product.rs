@@ -18,7 +18,7 @@ pub struct Product {
 }
 
 /// Products of two bytes less their zero points that one sum may have.
-const PRODUCT_DEPTH_MAX: usize = (i32::MAX as usize) / (255 * 255);
+pub(crate) const PRODUCT_DEPTH_MAX: usize = (i32::MAX as usize) / (255 * 255);
 const _: () = assert!(PRODUCT_DEPTH_MAX < DEPTH_MAX);
 
 impl Product {

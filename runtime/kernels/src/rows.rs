@@ -18,6 +18,20 @@ pub(crate) struct Rows<'a, T = u8> {
     pub(crate) pieces: &'a [usize],
 }
 
+impl Rows<'_> {
+    /// The sum of each row's bytes, `length` of every piece.
+    #[inline(always)]
+    pub(crate) fn sums(&self, length: usize, sums: &mut [i32]) {
+        let places =
+            (0..self.lines).flat_map(|line| (0..self.count).map(move |row| line * self.line_step + row * self.step));
+        for (sum, place) in sums.iter_mut().zip(places) {
+            let of =
+                |&piece: &usize| self.input[place + piece..][..length].iter().map(|&byte| u32::from(byte)).sum::<u32>();
+            *sum = self.pieces.iter().map(of).sum::<u32>() as i32;
+        }
+    }
+}
+
 impl<'a, T> Rows<'a, T> {
     /// Rows of one piece each, one after the other.
     pub(crate) fn plain(input: &'a [T], count: usize, depth: usize) -> Self {

@@ -12,6 +12,8 @@ pub struct Scratch {
     /// What is added to each column's sums, and what they are multiplied by, when only a run tells.
     pub(crate) shifts: Vec<i32>,
     pub(crate) multipliers: Vec<f32>,
+    /// The sum of each row's bytes.
+    pub(crate) row_sums: Vec<i32>,
     /// Lines of a float image with their padding.
     pub(crate) float_patches: Vec<f32>,
     /// A matrix that is packed anew in each run.
@@ -34,6 +36,7 @@ impl Scratch {
             panels: vec![0; self.panels.len()],
             starts: vec![0; self.starts.len()],
             shifts: vec![0; self.shifts.len()],
+            row_sums: vec![0; self.row_sums.len()],
             multipliers: vec![0.0; self.multipliers.len()],
             float_patches: vec![0.0; self.float_patches.len()],
             packed: vec![0.0; self.packed.len()],
@@ -42,10 +45,10 @@ impl Scratch {
 
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
-        let words =
-            self.sums.capacity() + self.starts.capacity() + self.shifts.capacity() + self.multipliers.capacity();
+        let words = self.sums.capacity() + self.starts.capacity() + self.row_sums.capacity();
+        let columns = self.shifts.capacity() + self.multipliers.capacity();
         let floats = self.floats.capacity() + self.float_patches.capacity() + self.packed.capacity();
-        self.patches.capacity() + self.panels.capacity() + self.wide.capacity() * 2 + (words + floats) * 4
+        self.patches.capacity() + self.panels.capacity() + self.wide.capacity() * 2 + (words + columns + floats) * 4
     }
 }
 

@@ -6,7 +6,7 @@ use runtime_kernels::{Permutation, Table};
 
 use super::arena::{Lifetime, plan};
 use super::memory::Place;
-use super::{BufferId, Memory, OutputPlace, Program, Step};
+use super::{BufferId, Memory, OutputPlace, Program, RangeId, Step};
 
 /// A value of the program under construction.
 pub(crate) type ValueId = usize;
@@ -44,6 +44,7 @@ pub(crate) struct Builder {
     values: Vec<Value>,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
+    ranges: usize,
     /// Values that were brought into another order before: (value, order) and the result.
     reordered: Vec<(ValueId, Vec<usize>, ValueId)>,
 }
@@ -108,6 +109,12 @@ impl Builder {
         };
         self.buffers.push(buffer);
         self.add_view(element, self.buffers.len() - 1, shape, order)
+    }
+
+    /// One more quantization that is measured in every run.
+    pub(crate) fn add_range(&mut self) -> RangeId {
+        self.ranges += 1;
+        self.ranges - 1
     }
 
     /// A constant in plain order.
@@ -281,7 +288,7 @@ impl Builder {
             Buffer::Constant(bytes) => Place::Constant(bytes),
             Buffer::FloatConstant(floats) => Place::FloatConstant(floats),
         };
-        let memory = Memory::new(self.buffers.into_iter().map(place).collect(), byte_length, float_length);
+        let memory = Memory::new(self.buffers.into_iter().map(place).collect(), byte_length, float_length, self.ranges);
         let place = |&output: &ValueId| {
             let value = &self.values[output];
             OutputPlace { buffer: value.buffer, signed: value.element == Element::Stored { signed: true } }

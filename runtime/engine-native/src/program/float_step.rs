@@ -107,6 +107,22 @@ impl FloatStep {
         }
     }
 
+    /// Whether it gives the same floats on every CPU: it moves elements, or does IEEE operations on each by itself.
+    /// Sums of many are taken in another order by each instruction set.
+    pub(crate) fn is_exact(&self) -> bool {
+        match self {
+            Self::Binary { .. } | Self::Function { .. } | Self::Concat { .. } | Self::Cut { .. } | Self::Pad { .. } => {
+                true
+            }
+            Self::Pool { pool, .. } => pool.is_max(),
+            Self::Convolve { .. }
+            | Self::Dense { .. }
+            | Self::Product { .. }
+            | Self::Softmax { .. }
+            | Self::LayerNorm { .. } => false,
+        }
+    }
+
     /// Bytes of weights that the step holds.
     pub(crate) fn weight_bytes(&self) -> usize {
         match self {

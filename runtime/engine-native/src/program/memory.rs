@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use runtime_kernels::AlignedFloats;
+use runtime_kernels::{Affine, AlignedFloats};
 
-use super::{BufferId, OutputPlace};
+use super::{BufferId, OutputPlace, RangeId};
 
 /// The place of one buffer.
 #[derive(Clone, Debug)]
@@ -25,11 +25,23 @@ pub(crate) struct Memory {
     places: Vec<Place>,
     bytes: Vec<u8>,
     floats: AlignedFloats,
+    /// The quantization of each tensor that is quantized in every run.
+    ranges: Vec<Affine>,
 }
 
 impl Memory {
-    pub(crate) fn new(places: Vec<Place>, bytes: usize, floats: usize) -> Self {
-        Self { places, bytes: vec![0; bytes], floats: AlignedFloats::zeros(floats) }
+    pub(crate) fn new(places: Vec<Place>, bytes: usize, floats: usize, ranges: usize) -> Self {
+        let unknown = Affine { scale: 1.0, zero_point: 0, signed: false };
+        Self { places, bytes: vec![0; bytes], floats: AlignedFloats::zeros(floats), ranges: vec![unknown; ranges] }
+    }
+
+    /// The quantization that a step of this run has measured.
+    pub(crate) fn range(&self, range: RangeId) -> Affine {
+        self.ranges[range]
+    }
+
+    pub(crate) fn set_range(&mut self, range: RangeId, affine: Affine) {
+        self.ranges[range] = affine;
     }
 
     /// Bytes held.

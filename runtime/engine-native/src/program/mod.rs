@@ -2,6 +2,7 @@
 
 mod arena;
 mod builder;
+mod dynamic_step;
 mod float_step;
 mod float_workers;
 mod memory;
@@ -9,6 +10,7 @@ mod step;
 mod workers;
 
 pub(crate) use builder::{Builder, Element, ValueId, channels_last, plain};
+pub(crate) use dynamic_step::{DynamicStep, RangeId};
 pub(crate) use float_step::{FloatPart, FloatStep};
 pub(crate) use memory::Memory;
 pub(crate) use step::{ConcatPart, Step};

@@ -6,7 +6,7 @@ use runtime_kernels::{
 };
 use runtime_tensor::Tensor;
 
-use super::{BufferId, FloatStep, Memory, Workers};
+use super::{BufferId, DynamicStep, FloatStep, Memory, Workers};
 
 /// One input of a concatenation.
 #[derive(Debug)]
@@ -120,6 +120,8 @@ pub(crate) enum Step {
     },
     /// Float arithmetic.
     Float(FloatStep),
+    /// Over what is quantized at run time.
+    Dynamic(DynamicStep),
 }
 
 impl Step {
@@ -131,6 +133,7 @@ impl Step {
             | Self::ImportFloats { output, .. } => (vec![], *output),
             Self::Add { a, b, output, .. } => (vec![*a, *b], *output),
             Self::Float(step) => step.buffers(),
+            Self::Dynamic(step) => step.buffers(),
             Self::Concat { parts, output, .. } => (parts.iter().map(|part| part.input).collect(), *output),
             Self::Quantize { input, output, .. }
             | Self::Dequantize { input, output, .. }
@@ -153,6 +156,7 @@ impl Step {
         match self {
             Self::Convolve { convolution, .. } => convolution.products(),
             Self::Float(step) => step.products(),
+            Self::Dynamic(step) => step.products(),
             Self::Dense { linear, rows, .. } | Self::DenseToFloats { linear, rows, .. } => linear.products(*rows),
             _ => 0,
         }
@@ -166,6 +170,7 @@ impl Step {
             Self::DenseToFloats { linear, multipliers, .. } => linear.bytes() + multipliers.len() * 4,
             Self::Lookup { .. } => 256,
             Self::Float(step) => step.weight_bytes(),
+            Self::Dynamic(step) => step.weight_bytes(),
             Self::Concat { parts, .. } => parts.iter().filter(|part| part.lookup.is_some()).count() * 256,
             _ => 0,
         }
@@ -215,6 +220,7 @@ impl Step {
                 with.linear_to_floats(linear, from, *rows, multipliers, data);
             }
             Self::Float(step) => step.run(with, memory),
+            Self::Dynamic(step) => step.run(with, memory),
             Self::Concat { parts, stride, output } => concat(parts, *stride, *output, memory),
             bytes_to_bytes => bytes_to_bytes.run_bytes(with, memory),
         }

@@ -149,6 +149,7 @@ impl Reader<'_> {
                 let floats = real.as_f32().map_err(|error| format!("failed to {error}"))?.to_vec();
                 Ok(self.builder.add_floats(real.shape(), floats))
             }
+            Meaning::Dynamic(_) => Err("it reads a part of a dynamic quantization as real numbers".into()),
             Meaning::StoredConstant(_) => Err("it reads the bytes of a constant as real numbers".into()),
         }
     }

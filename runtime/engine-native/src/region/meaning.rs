@@ -5,6 +5,7 @@ use std::rc::Rc;
 use runtime_kernels::{Affine, ConvolutionShape, Window, sigmoid};
 use runtime_tensor::Tensor;
 
+use super::dynamic::Dynamic;
 use super::weights::{Bias, Weights};
 use crate::program::ValueId;
 
@@ -23,6 +24,8 @@ pub(crate) enum Meaning {
     StoredConstant(Rc<Tensor>),
     /// A real tensor that a constant's integers stand for.
     RealConstant(Rc<RealConstant>),
+    /// Part of a dynamic quantization.
+    Dynamic(Dynamic),
     /// A real result that still needs to hear how it is quantized.
     Pending(Rc<Pending>),
 }

@@ -5,6 +5,7 @@
 //! QuantizeLinear. What has no meaning here is left out by name, and then the whole model goes elsewhere.
 
 mod batch;
+mod dynamic;
 mod elementwise;
 mod finish;
 mod float;

@@ -2,6 +2,7 @@
 
 use runtime_graph::Node;
 
+use super::dynamic::Dynamic;
 use super::meaning::{Meaning, Pending, Work};
 use super::reader::{Reader, Reason};
 use crate::program::{Element, Step, ValueId};
@@ -22,6 +23,10 @@ impl Reader<'_> {
                 Ok(Meaning::Pending(pending))
             }
             Meaning::Pending(_) => Err(format!("its input {} is not quantized after it was computed", node.inputs[0])),
+            Meaning::Dynamic(Dynamic::Bytes(value, range)) => {
+                Ok(Meaning::Dynamic(Dynamic::Bytes(self.moved(node, value, &shape)?, range)))
+            }
+            Meaning::Dynamic(_) => Err("it moves a part of a dynamic quantization".into()),
             Meaning::RealConstant(_) | Meaning::StoredConstant(_) => {
                 Err("it moves a quantized constant; fold it when exporting".into())
             }

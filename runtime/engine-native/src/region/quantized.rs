@@ -70,7 +70,7 @@ impl Reader<'_> {
             }
             Meaning::Real(input, x) => Ok(Meaning::Stored(self.requantized(input, &x, &affine))),
             Meaning::Pending(pending) => Ok(Meaning::Stored(self.quantize_pending(&pending, &affine)?)),
-            Meaning::Stored(_) => Err("its input is quantized already".into()),
+            Meaning::Stored(_) | Meaning::Dynamic(_) => Err("its input is quantized already".into()),
             Meaning::RealConstant(_) | Meaning::StoredConstant(_) => {
                 Err("it quantizes a constant a second time".into())
             }

@@ -172,6 +172,11 @@ impl<'a> Reader<'a> {
         if node.is("Split") {
             return self.float_split(node);
         }
+        if node.is_standard()
+            && let Some(meanings) = self.dynamic_node(node)
+        {
+            return meanings;
+        }
         Ok(vec![self.node(node)?])
     }
 

@@ -1,6 +1,7 @@
 //! Weights and biases out of constants.
 
 use runtime_graph::Node;
+use runtime_kernels::SIGNED_OFFSET;
 use runtime_tensor::{ElementType, Tensor};
 
 use super::meaning::{Meaning, RealConstant};
@@ -10,10 +11,12 @@ use super::reader::{Reader, Reason};
 /// How far the bias's own scale may lie from input scale times weight scale, as a share.
 const BIAS_SCALE_DEVIATION_MAX: f32 = 1e-3;
 
-/// Symmetric 8-bit weights, one row for each output channel.
+/// 8-bit weights, one row for each output channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
     pub(crate) values: Vec<i8>,
+    /// What the weights of each row are more than `values`; empty when they are the same.
+    pub(crate) offsets: Vec<i32>,
     /// Output channels.
     pub(crate) rows: usize,
     /// Weights of one output channel.
@@ -42,7 +45,8 @@ pub(crate) enum ChannelAxis {
 }
 
 impl Weights {
-    /// Weights whose zero points are folded in; an error when a weight less its zero point does not fit 8 bits.
+    /// Weights whose zero points are folded in where every weight less its zero point fits 8 bits, else what is over
+    /// as offsets.
     pub(crate) fn of(constant: &RealConstant, channels: ChannelAxis) -> Result<Self, Reason> {
         let RealConstant { tensor, scales, zero_points, axis } = constant;
         let shape = tensor.shape();
@@ -61,23 +65,28 @@ impl Weights {
         let depth = tensor.len().checked_div(rows).unwrap_or(0);
         let signed = tensor.element() == ElementType::I8;
         let bytes = tensor.bytes();
+        let zero_point = |row: usize| zero_points[row.min(zero_points.len() - 1)];
+        let at = |row: usize, k: usize| if channel_axis == 0 { row * depth + k } else { k * rows + row };
+        let raw = |byte: u8| if signed { i32::from(byte as i8) } else { i32::from(byte) };
         let mut values = Vec::with_capacity(bytes.len());
         for row in 0..rows {
-            let zero_point = zero_points[row.min(zero_points.len() - 1)];
-            if channel_axis == 0 && signed && zero_point == 0 {
+            if channel_axis == 0 && signed && zero_point(row) == 0 {
                 values.extend(bytes[row * depth..(row + 1) * depth].iter().map(|&byte| byte as i8));
-                continue;
-            }
-            for k in 0..depth {
-                let byte = bytes[if channel_axis == 0 { row * depth + k } else { k * rows + row }];
-                let raw = if signed { i32::from(byte as i8) } else { i32::from(byte) };
-                values.push(i8::try_from(raw - zero_point).map_err(|_| {
-                    format!("weight {raw} less its zero point {zero_point} does not fit 8 bits; quantize symmetrically")
-                })?);
+            } else {
+                let less = |k: usize| i8::try_from(raw(bytes[at(row, k)]) - zero_point(row));
+                values.extend((0..depth).map_while(|k| less(k).ok()));
             }
         }
+        let mut offsets = Vec::new();
+        if values.len() != bytes.len() {
+            let stored = if signed { 0 } else { SIGNED_OFFSET };
+            let value = |row: usize, k: usize| (raw(bytes[at(row, k)]) - stored) as i8;
+            values.clear();
+            values.extend((0..rows).flat_map(|row| (0..depth).map(move |k| value(row, k))));
+            offsets.extend((0..rows).map(|row| stored - zero_point(row)));
+        }
         let scales = (0..rows).map(|row| scales[row.min(scales.len() - 1)]).collect();
-        Ok(Self { values, rows, depth, scales })
+        Ok(Self { values, offsets, rows, depth, scales })
     }
 }
 
@@ -102,10 +111,14 @@ impl Bias {
 impl Reader<'_> {
     /// The weights at input `position` of `node`.
     pub(crate) fn weights(&self, node: &Node, position: usize, channels: ChannelAxis) -> Result<Weights, Reason> {
-        match self.input_meaning(node, position)? {
-            Meaning::RealConstant(constant) => Weights::of(&constant, channels),
-            _ => Err("its weights are not quantized constants".into()),
+        let Meaning::RealConstant(constant) = self.input_meaning(node, position)? else {
+            return Err("its weights are not quantized constants".into());
+        };
+        let weights = Weights::of(&constant, channels)?;
+        if !weights.offsets.is_empty() {
+            return Err("a weight less its zero point does not fit 8 bits; quantize weights symmetrically".into());
         }
+        Ok(weights)
     }
 
     /// The bias at input `position` of `node`, one element a weight row.

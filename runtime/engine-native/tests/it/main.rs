@@ -5,6 +5,7 @@ mod answers;
 mod author;
 mod bad_models;
 mod coverage;
+mod dynamic_answers;
 mod float_answers;
 mod float_models;
 mod requests;

@@ -1,6 +1,6 @@
 //! Windows over an image.
 
-use super::Scaling;
+use super::{ScaledWeights, Scaling};
 use crate::grouped::{self, Grouped};
 use crate::{Affine, ConvolutionShape, KernelError, Output, Scratch, Table, Window};
 
@@ -21,19 +21,18 @@ impl DynamicConvolution {
         !grouped::is_depthwise(shape)
     }
 
-    /// `weights` are in ONNX's order: output channel, input channel of the group, kernel row, kernel column;
-    /// `weight_scales` are one an output channel.
+    /// `weights` are in ONNX's order: output channel, input channel of the group, kernel row, kernel column. Columns
+    /// are output channels.
     pub fn new(
         table: &'static Table,
         window: Window,
         shape: ConvolutionShape,
-        weights: &[i8],
-        weight_scales: &[f32],
+        weights: &ScaledWeights<'_>,
     ) -> Result<Self, KernelError> {
-        grouped::check(&window, &shape, weights.len(), Some(weight_scales.len()))?;
-        let depth = weights.len().checked_div(shape.output_channels).unwrap_or(0);
-        let scaling = Scaling::new(weights, depth, weight_scales)?;
-        let grouped = Grouped::new(table, &window, &shape, weights, &[], 0)?;
+        grouped::check(&window, &shape, weights.values.len(), Some(weights.scales.len()))?;
+        let depth = weights.values.len().checked_div(shape.output_channels).unwrap_or(0);
+        let scaling = Scaling::new(weights, depth)?;
+        let grouped = Grouped::new(table, &window, &shape, weights.values, &[], 0)?;
         Ok(Self { window, shape, grouped, scaling, table })
     }
 
@@ -73,9 +72,12 @@ impl DynamicConvolution {
                 let zero_point = x.zero_point.clamp(0, 255) as u8;
                 self.grouped.run(&self.window, input, zero_point, line..line + count, scratch, |block, scratch| {
                     let data = &mut here[block.at + block.channel..];
-                    let scaled = scaled.part(block.channel, block.packed.columns);
-                    let to = Output::Scaled { data, stride, scaled, table: self.table };
-                    (self.table.dense.run)(block.packed, &block.rows, scratch, to);
+                    let (table, packed, rows) = (self.table, block.packed, &block.rows);
+                    let scaled = scaled.part(block.channel, packed.columns);
+                    scaled.with_row_sums(table, rows, packed.piece, scratch, |scaled, scratch| {
+                        let to = Output::Scaled { data, stride, scaled, table };
+                        (table.dense.run)(packed, rows, scratch, to);
+                    });
                 });
                 (first, output) = (first + count, rest);
             }
@@ -94,6 +96,7 @@ mod tests {
         window: Window,
         shape: ConvolutionShape,
         weights: Vec<i8>,
+        offsets: Vec<i32>,
         scales: Vec<f32>,
         bias: Vec<f32>,
         input: Vec<u8>,
@@ -114,8 +117,9 @@ mod tests {
                         self.window.for_each_tap(position, |tap, place| {
                             for input in 0..inputs {
                                 let x = image[place * input_channels + channel / outputs * inputs + input];
-                                let weight = self.weights[(channel * inputs + input) * taps + tap];
-                                sum += (i32::from(x) - self.x.zero_point) * i32::from(weight);
+                                let weight = i32::from(self.weights[(channel * inputs + input) * taps + tap]);
+                                let offset = self.offsets.get(channel).unwrap_or(&0);
+                                sum += (i32::from(x) - self.x.zero_point) * (weight + offset);
                             }
                         });
                         output.push(sum as f32 * (self.x.scale * self.scales[channel]) + self.bias[channel]);
@@ -131,7 +135,7 @@ mod tests {
         fn every_grouping_gives_the_same_floats(
             groups in 1usize..5, inputs in 1usize..6, outputs in 1usize..40, height in 1usize..7, width in 1usize..17,
             kernel in 1usize..4, stride in 1usize..3, dilation in 1usize..3, pad in 0usize..3, images in 1usize..3,
-            zero_point in 0i32..=255, seed in any::<u64>()
+            zero_point in 0i32..=255, seed in any::<u64>(), has_offsets in any::<bool>()
         ) {
             let mut state = seed;
             let mut next = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); (state >> 40) as u8 };
@@ -146,13 +150,18 @@ mod tests {
                 scales: (0..shape.output_channels).map(|_| 0.001 + f32::from(next()) * 1e-4).collect(),
                 bias: (0..shape.output_channels).map(|_| f32::from(next()) - 100.0).collect(),
                 input: (0..images * height * width * shape.input_channels).map(|_| next()).collect(),
+                offsets: (0..if has_offsets { shape.output_channels } else { 0 })
+                    .map(|_| 128 - i32::from(next()))
+                    .collect(),
                 x: Affine { scale: 0.02, zero_point, signed: false },
                 window, shape,
             };
             let expected = case.expected();
             for table in every_available() {
+                let weights =
+                    ScaledWeights { values: &case.weights, offsets: &case.offsets, scales: &case.scales };
                 let mut convolution =
-                    DynamicConvolution::new(table, case.window.clone(), shape, &case.weights, &case.scales).unwrap();
+                    DynamicConvolution::new(table, case.window.clone(), shape, &weights).unwrap();
                 convolution.scaling_mut().add_bias(&case.bias).unwrap();
                 let (mut whole, mut scratch) = (vec![f32::NAN; expected.len()], Scratch::new());
                 convolution.run_lines(&case.input, &case.x, 0, &mut scratch, &mut whole);

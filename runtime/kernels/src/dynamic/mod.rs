@@ -13,4 +13,4 @@ mod scaling;
 pub use convolution::DynamicConvolution;
 pub use linear::DynamicLinear;
 pub(crate) use range::bounds;
-pub use scaling::{Scaled, Scaling};
+pub use scaling::{Scaled, ScaledWeights, Scaling};

@@ -1,14 +1,29 @@
 //! From exact sums to real numbers, when the scale is known at run time.
 
 use crate::error::{expect_length, expect_scale};
+use crate::product::PRODUCT_DEPTH_MAX;
+use crate::rows::Rows;
 use crate::scratch::room;
 use crate::{Affine, FloatEnd, KernelError, Scratch, Table};
+
+/// Weights as they are packed, and what they stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaledWeights<'a> {
+    /// Those of each column together.
+    pub values: &'a [i8],
+    /// What the model's weights are more than `values`, one number a column or none: 128 less the zero point of
+    /// unsigned weights, for instance.
+    pub offsets: &'a [i32],
+    /// One a column.
+    pub scales: &'a [f32],
+}
 
 /// What each column's sums become: `(sum - zero point * sum of its weights) * (x_scale * w_scale) + bias`, held
 /// between two bounds; each operation rounded on its own, as ONNX's Cast, Mul and Add.
 #[derive(Clone, Debug)]
 pub struct Scaling {
     weight_sums: Vec<i32>,
+    offsets: Vec<i32>,
     weight_scales: Vec<f32>,
     bias: Vec<f32>,
     end: FloatEnd,
@@ -22,27 +37,44 @@ pub struct Scaled<'a> {
     pub(crate) multipliers: &'a [f32],
     pub(crate) bias: &'a [f32],
     pub(crate) end: FloatEnd,
+    /// What is added to each column's sums as many times as the sum of the row's bytes; may be empty.
+    pub(crate) offsets: &'a [i32],
+    /// Those sums, from the first row on; empty as `offsets` is.
+    pub(crate) row_sums: &'a [i32],
 }
 
 impl Scaling {
-    /// `weights` has `depth` weights for each of the columns, `weight_scales` one scale each.
-    pub(crate) fn new(weights: &[i8], depth: usize, weight_scales: &[f32]) -> Result<Self, KernelError> {
-        for &scale in weight_scales {
+    /// `weights` has `depth` weights for each of the columns.
+    pub(crate) fn new(weights: &ScaledWeights<'_>, depth: usize) -> Result<Self, KernelError> {
+        let ScaledWeights { values, offsets, scales } = *weights;
+        let columns = scales.len();
+        for &scale in scales {
             expect_scale(scale)?;
         }
-        expect_length("the number of weights", weights.len(), depth.saturating_mul(weight_scales.len()))?;
-        let sum = |column: usize| weights[column * depth..][..depth].iter().map(|&weight| i32::from(weight)).sum();
+        expect_length("the number of weights", values.len(), depth.saturating_mul(columns))?;
+        if !offsets.is_empty() {
+            expect_length("the number of offsets", offsets.len(), columns)?;
+            // A byte times the difference of two.
+            if depth > PRODUCT_DEPTH_MAX {
+                return Err(KernelError::Depth { found: depth, max: PRODUCT_DEPTH_MAX });
+            }
+        }
+        let sum = |column: usize| {
+            let own: i32 = values[column * depth..][..depth].iter().map(|&weight| i32::from(weight)).sum();
+            own.wrapping_add(offsets.get(column).unwrap_or(&0).wrapping_mul(depth as i32))
+        };
         Ok(Self {
-            weight_sums: (0..weight_scales.len()).map(sum).collect(),
-            weight_scales: weight_scales.to_vec(),
-            bias: vec![0.0; weight_scales.len()],
+            weight_sums: (0..columns).map(sum).collect(),
+            offsets: offsets.to_vec(),
+            weight_scales: scales.to_vec(),
+            bias: vec![0.0; columns],
             end: FloatEnd::default(),
         })
     }
 
     /// That of sums over differences from the zero point: nothing comes off them.
     pub fn of_differences(weight_scales: &[f32]) -> Result<Self, KernelError> {
-        Self::new(&[], 0, weight_scales)
+        Self::new(&ScaledWeights { values: &[], offsets: &[], scales: weight_scales }, 0)
     }
 
     /// Columns.
@@ -74,7 +106,7 @@ impl Scaling {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        (self.weight_sums.len() + self.weight_scales.len() + self.bias.len()) * 4
+        (self.weight_sums.len() + self.offsets.len() + self.weight_scales.len() + self.bias.len()) * 4
     }
 
     /// Calls `run` with what `x` makes of it.
@@ -90,8 +122,14 @@ impl Scaling {
         for (multiplier, scale) in columns_multipliers.iter_mut().zip(&self.weight_scales) {
             *multiplier = x.scale * scale;
         }
-        let scaled =
-            Scaled { shifts: columns_shifts, multipliers: columns_multipliers, bias: &self.bias, end: self.end };
+        let scaled = Scaled {
+            shifts: columns_shifts,
+            multipliers: columns_multipliers,
+            bias: &self.bias,
+            end: self.end,
+            offsets: &self.offsets,
+            row_sums: &[],
+        };
         run(scaled, scratch);
         (scratch.shifts, scratch.multipliers) = (shifts, multipliers);
     }
@@ -109,7 +147,10 @@ impl Scaling {
 impl Scaled<'_> {
     /// Those of the columns from `first` on, as many as `count`.
     pub(crate) fn part(&self, first: usize, count: usize) -> Scaled<'_> {
+        let offsets = if self.offsets.is_empty() { self.offsets } else { &self.offsets[first..first + count] };
         Scaled {
+            offsets,
+            row_sums: self.row_sums,
             shifts: &self.shifts[first..first + count],
             multipliers: &self.multipliers[first..first + count],
             bias: &self.bias[first..first + count],
@@ -117,12 +158,43 @@ impl Scaled<'_> {
         }
     }
 
-    /// One row of sums, from the first column on.
+    /// Calls `run` with the sums of the bytes of `rows`, `length` of each piece, if there are offsets to multiply.
+    pub(crate) fn with_row_sums(
+        &self,
+        table: &Table,
+        rows: &Rows<'_>,
+        length: usize,
+        scratch: &mut Scratch,
+        run: impl FnOnce(Scaled<'_>, &mut Scratch),
+    ) {
+        if self.offsets.is_empty() {
+            return run(*self, scratch);
+        }
+        let mut row_sums = std::mem::take(&mut scratch.row_sums);
+        let sums = room(&mut row_sums, rows.lines * rows.count);
+        (table.elementwise.sum_rows)(rows, length, sums);
+        run(Scaled { row_sums: sums, ..*self }, scratch);
+        scratch.row_sums = row_sums;
+    }
+
+    /// Row `row` of sums, from the first column on.
     #[inline(always)]
-    pub(crate) fn row(&self, sums: &[i32], output: &mut [f32]) {
+    pub(crate) fn row(&self, row: usize, sums: &[i32], output: &mut [f32]) {
+        if let Some(&row_sum) = self.row_sums.get(row) {
+            return self.row_with_offsets(row_sum, sums, output);
+        }
         let columns = self.multipliers.iter().zip(self.bias).zip(self.shifts);
         for ((place, &sum), ((&multiplier, &bias), &shift)) in output.iter_mut().zip(sums).zip(columns) {
             *place = self.finish(sum.wrapping_add(shift) as f32, multiplier, bias);
+        }
+    }
+
+    #[inline(always)]
+    fn row_with_offsets(&self, row_sum: i32, sums: &[i32], output: &mut [f32]) {
+        let columns = self.multipliers.iter().zip(self.bias).zip(self.shifts).zip(self.offsets);
+        for ((place, &sum), (((&multiplier, &bias), &shift), &offset)) in output.iter_mut().zip(sums).zip(columns) {
+            let sum = sum.wrapping_add(shift).wrapping_add(offset.wrapping_mul(row_sum));
+            *place = self.finish(sum as f32, multiplier, bias);
         }
     }
 

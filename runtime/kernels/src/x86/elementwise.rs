@@ -3,6 +3,7 @@
 
 use crate::dynamic::{self, Scaled};
 use crate::elementwise::ElementwiseKernel;
+use crate::rows::Rows;
 use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Window, border, pool};
 
 /// Every level of this architecture has AVX2 and FMA.
@@ -13,6 +14,7 @@ pub(super) const KERNEL: ElementwiseKernel = ElementwiseKernel {
     requantize,
     bounds,
     scale,
+    sum_rows,
     scale_floats,
     permute,
     max_pool,
@@ -39,7 +41,8 @@ compiled!(requantize(scale: &Requantization, sums: &[i32], shift: i32, first: us
     scale.apply_shifted(sums, shift, first, output)
 });
 compiled!(bounds(input: &[f32]) -> [f32; 2] { dynamic::bounds(input) });
-compiled!(scale(scaled: &Scaled<'_>, sums: &[i32], output: &mut [f32]) { scaled.row(sums, output) });
+compiled!(scale(scaled: &Scaled<'_>, row: usize, sums: &[i32], output: &mut [f32]) { scaled.row(row, sums, output) });
+compiled!(sum_rows(rows: &Rows<'_>, length: usize, sums: &mut [i32]) { rows.sums(length, sums) });
 compiled!(scale_floats(scaled: &Scaled<'_>, sums: &[f32], output: &mut [f32]) { scaled.row_of_floats(sums, output) });
 compiled!(permute(permutation: &Permutation, input: &[u8], output: &mut [u8]) { permutation.run_bytes(input, output) });
 compiled!(max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {

@@ -1,7 +1,7 @@
 //! Float operators that work element by element.
 
 use runtime_graph::Node;
-use runtime_kernels::{Binary, Broadcast, FloatFunction};
+use runtime_kernels::{Binary, Broadcast, FloatFunction, Scaling};
 
 use super::linear::row_of;
 use super::{refused, spread_steps};
@@ -17,6 +17,7 @@ impl Reader<'_> {
             let end = match self.builder.filling(buffer) {
                 Some(Step::Float(FloatStep::Convolve { convolution, .. })) => Some(convolution.end_mut()),
                 Some(Step::Float(FloatStep::Dense { linear, .. })) => Some(linear.end_mut()),
+                Some(Step::Dynamic(step)) => step.scaling_mut().map(Scaling::end_mut),
                 _ => None,
             };
             if let Some(end) = end {
@@ -122,7 +123,9 @@ impl Reader<'_> {
             }
             let constant = node.input(other).is_some_and(|name| self.graph.initializers.contains_key(name));
             let fused = match operation {
-                Binary::Add if constant => self.fused_bias(node, value, other)?,
+                Binary::Add if constant => {
+                    self.dynamic_bias(node, value, other)? || self.fused_bias(node, value, other)?
+                }
                 Binary::Add => self.fused_sum(node, value, other)?,
                 Binary::Mul | Binary::Div if constant && mine == 0 => self.fused_factor(node, value, operation)?,
                 _ => false,

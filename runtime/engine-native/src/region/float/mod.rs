@@ -9,6 +9,8 @@ mod movement;
 mod normal;
 mod windows;
 
+pub(super) use linear::floats;
+
 use runtime_graph::Node;
 use runtime_kernels::KernelError;
 use runtime_tensor::{ElementType, Tensor};
@@ -18,7 +20,7 @@ use super::quantized::integers;
 use super::reader::{Reader, Reason};
 use crate::program::{Element, FloatStep, Step, ValueId, plain};
 
-fn refused(error: KernelError) -> Reason {
+pub(super) fn refused(error: KernelError) -> Reason {
     format!("failed to {error}")
 }
 
@@ -101,8 +103,7 @@ impl Reader<'_> {
     ) -> ValueId {
         let value = self.builder.add_value(Element::Float, shape, order);
         let step = step(self.builder.buffer(value));
-        // What only moves floats changes none.
-        self.approximate |= !matches!(step, FloatStep::Concat { .. } | FloatStep::Cut { .. } | FloatStep::Pad { .. });
+        self.approximate |= !step.is_exact();
         self.builder.add_step(Step::Float(step));
         value
     }
