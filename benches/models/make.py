@@ -1,7 +1,7 @@
-"""Makes the models of `bench inference`: eight float networks, each in five forms.
+"""Makes the models of `bench inference`: eight float networks, each in five forms, or six with `--distill`.
 
     python3 -m venv venv && venv/bin/pip install -r tests/peers/requirements.txt
-    venv/bin/python benches/models/make.py --data FOLDER [--out target/bench-models] [--force]
+    venv/bin/python benches/models/make.py --data FOLDER [--distill target/release/distill] [--out target/bench-models]
 
 Where they come from (FOLDER, or `CASK_DATA`, holds `models/` with the first three; without it they are left out):
 
@@ -16,7 +16,7 @@ Where they come from (FOLDER, or `CASK_DATA`, holds `models/` with the first thr
 | shufflenet | the same, light_shufflenet.onnx | as above, BatchNorm folded, Sum of two written as Add |
 | transformer | arXiv 1706.03762 with GELU: 4 layers, d = 256, 64 tokens, 4 heads | built by `architectures.py`, seeded random weights |
 
-The forms, all by onnxruntime.quantization 1.32 from the float file, without its pre-processing step:
+The forms, all but the last by onnxruntime.quantization 1.32 from the float file, without its pre-processing step:
 
 | kind | how |
 |---|---|
@@ -25,6 +25,7 @@ The forms, all by onnxruntime.quantization 1.32 from the float file, without its
 | qdq_s8 | quantize_static, QDQ, activations s8, weights s8 per channel |
 | qop | quantize_static, QOperator, activations u8, weights s8 per channel |
 | dyn | quantize_dynamic, weights u8 where there are convolutions, else s8: the faster of both in ONNX Runtime |
+| pairsafe | `distill quantize --pair-safe`: QDQ, activations u8, weights s8 per channel, sums of two products in 16 bits |
 
 Calibration data are uniform numbers in the range that `models.json` names for each input, from a fixed seed; the
 bench draws its inputs from the same range. The same versions on the same machine give the same bytes; on another CPU
@@ -35,6 +36,7 @@ import argparse
 import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -48,7 +50,7 @@ import architectures
 
 SCHEMA = 1
 CALIBRATION_SAMPLES = 8
-KINDS = ["f32", "qdq", "qdq_s8", "qop", "dyn"]
+KINDS = ["f32", "qdq", "qdq_s8", "qop", "dyn", "pairsafe"]
 
 
 def rows(data):
@@ -86,8 +88,15 @@ class Uniform(CalibrationDataReader):
         return next(self.samples, None)
 
 
-def quantize(kind, source, target, low, high, seed):
+def quantize(kind, source, target, low, high, seed, distill):
     """Writes the form `kind` of the float file `source`."""
+    if kind == "pairsafe":
+        samples = [sample for sample in iter(Uniform(onnx.load(source), low, high, seed).get_next, None)]
+        calibration = target.with_name("calibration.npz")
+        np.savez(calibration, x=np.concatenate([next(iter(sample.values())) for sample in samples]))
+        command = [distill, "quantize", source, "--calibrate", calibration, "--out", target, "--pair-safe"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return
     if kind == "dyn":
         convolutions = any(node.op_type == "Conv" for node in onnx.load(source).graph.node)
         quantize_dynamic(source, target, weight_type=QuantType.QUInt8 if convolutions else QuantType.QInt8)
@@ -110,11 +119,11 @@ def write(model, path):
         os.replace(Path(folder) / "model.onnx", path)
 
 
-def make(name, seed, low, high, build, out, force):
+def make(name, seed, low, high, build, out, force, distill):
     """All forms of one network that are not there yet; yields an entry of `models.json` for each."""
     calibration = 1000 + seed
     source = out / f"{name}.f32.onnx"
-    for kind in KINDS:
+    for kind in KINDS if distill else KINDS[:-1]:
         target = out / f"{name}.{kind}.onnx"
         if force or not target.is_file():
             if kind == "f32":
@@ -122,7 +131,7 @@ def make(name, seed, low, high, build, out, force):
             else:
                 with tempfile.TemporaryDirectory(dir=out) as folder:
                     part = Path(folder) / "model.onnx"
-                    quantize(kind, source, part, low, high, calibration)
+                    quantize(kind, source, part, low, high, calibration, distill)
                     os.replace(part, target)
         model = onnx.load(target)
         entry = {
@@ -145,6 +154,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("CASK_DATA", root / ".." / "shared" / "data"))
     parser.add_argument("--out", type=Path, default=root / "target" / "bench-models")
+    parser.add_argument("--distill", type=Path, help="the distill executable: makes the form pairsafe too")
     parser.add_argument("--only", default="", help="make only networks whose name contains this")
     parser.add_argument("--force", action="store_true", help="make files again that are there")
     arguments = parser.parse_args()
@@ -155,7 +165,7 @@ def main():
     entries = []
     for name, seed, low, high, build in rows(Path(arguments.data)):
         if arguments.only in name:
-            entries.extend(make(name, seed, low, high, build, arguments.out, arguments.force))
+            entries.extend(make(name, seed, low, high, build, arguments.out, arguments.force, arguments.distill))
     if arguments.only and listing.is_file():
         made = {entry["name"] for entry in entries}
         entries += [entry for entry in json.loads(listing.read_text())["models"] if entry["name"] not in made]

@@ -7,6 +7,7 @@
 mod case;
 mod clock;
 mod difference;
+mod held;
 mod models;
 mod pairs;
 mod report;
@@ -20,6 +21,7 @@ use runtime_engine::Engine;
 use runtime_engine_native::NativeEngine;
 use runtime_engine_ort::OrtEngine;
 
+use held::{Held, check_asked, expect_breakpoints};
 pub use models::ModelFile;
 pub use report::Report;
 
@@ -44,6 +46,9 @@ pub struct Arguments {
     /// Instruction set of the native engine; the fastest that this CPU has when left out
     #[arg(long, env = "CASK_ISA")]
     pub isa: Option<String>,
+    /// Hold ONNX Runtime to this instruction set too, on a CPU that has more (Linux on x86-64; needs objdump)
+    #[arg(long, requires = "library")]
+    pub peer_isa: Option<PeerIsa>,
     /// Time spent on the pairs of one row
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub seconds_per_case: f64,
@@ -60,6 +65,13 @@ impl Arguments {
     pub(crate) fn isa(&self) -> Option<&str> {
         self.isa.as_deref().filter(|isa| !isa.is_empty())
     }
+}
+
+/// What ONNX Runtime may be held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PeerIsa {
+    /// No AVX-512, no VNNI of any width, no AMX.
+    Avx2,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -97,6 +109,16 @@ impl Side {
 
 /// Measures everything that `arguments` ask for. Only a missing folder or library ends it early.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<Report> {
+    let mut arguments = arguments.clone();
+    let held = match (&arguments.library, arguments.peer_isa) {
+        (Some(library), Some(PeerIsa::Avx2)) => Some(Held::copy_of(library)?),
+        _ => None,
+    };
+    if let Some(held) = &held {
+        expect_breakpoints()?;
+        arguments.library = Some(held.library.clone());
+    }
+    let arguments = &arguments;
     let models = models::list(&arguments.models, arguments.only.as_deref(), &arguments.kinds)?;
     ensure!(
         !models.is_empty(),
@@ -105,7 +127,8 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Report> {
     );
     let native = Side::Native.engine(arguments.library.as_deref())?;
     let ort = Side::Ort.engine(arguments.library.as_deref())?;
-    let mut report = Report::new(native.build(), ort.build(), arguments.seconds_per_case);
+    let ort_build = ort.build() + if held.is_some() { " held to AVX2" } else { "" };
+    let mut report = Report::new(native.build(), ort_build, arguments.seconds_per_case);
     let baselines = start::baselines(arguments)?;
     let progress = console.progress((models.len() * (arguments.threads.len() + 1)) as u64, "inference");
     for model in &models {
@@ -122,6 +145,9 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<Report> {
             progress.advance(1);
         }
         report.starts.push(start);
+    }
+    if held.is_some() {
+        check_asked()?;
     }
     report.finish();
     Ok(report)

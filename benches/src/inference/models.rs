@@ -19,7 +19,7 @@ const LISTING_BYTES_MAX: u64 = 4 << 20;
 const MODEL_BYTES_MAX: u64 = 1 << 30;
 
 /// The forms that `make.py` writes, in the order of the tables; others come after them.
-const KINDS: [&str; 5] = ["f32", "qdq", "qdq_s8", "qop", "dyn"];
+const KINDS: [&str; 6] = ["f32", "qdq", "qdq_s8", "qop", "dyn", "pairsafe"];
 
 /// One model file.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::case::options;
 use super::clock::Clock;
+use super::held::expect_breakpoints;
 use super::models::{ModelFile, inputs};
 use super::{Arguments, Side};
 use crate::measure::median;
@@ -37,6 +38,9 @@ pub struct ChildArguments {
     threads: u16,
     #[arg(long)]
     isa: Option<String>,
+    /// The library is one that is held to AVX2
+    #[arg(long)]
+    held: bool,
     /// No model: the baseline
     #[arg(long)]
     model: Option<PathBuf>,
@@ -56,6 +60,9 @@ pub struct ChildReport {
 
 /// What the process with the hidden subcommand does.
 pub fn child(arguments: &ChildArguments) -> Result<ChildReport> {
+    if arguments.held {
+        expect_breakpoints()?;
+    }
     let engine = arguments.side.engine(arguments.library.as_deref())?;
     let Some(path) = &arguments.model else {
         return Ok(ChildReport { load_ms: 0.0, first_ms: 0.0, peak_bytes: peak_bytes() });
@@ -189,6 +196,9 @@ fn process(arguments: &Arguments, side: Side, model: Option<&ModelFile>) -> Resu
     }
     if let (Side::Native, Some(isa)) = (side, arguments.isa()) {
         command.args(["--isa", isa]);
+    }
+    if arguments.peer_isa.is_some() {
+        command.arg("--held");
     }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // What it prints fits the pipes: one line of JSON, or one error.
