@@ -247,6 +247,26 @@ impl Output<'_> {
         }
     }
 
+    /// Writes the accumulators of the rows from `row` on, `width` from row to row: those of the columns from `first` on
+    /// that there are.
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+    #[inline(always)]
+    pub(crate) fn write_rows(&mut self, row: usize, first: usize, columns: usize, accumulators: &[i32], width: usize) {
+        let count = width.min(columns - first);
+        if let Self::Scaled { data, stride, scaled, table } = self {
+            let places = &mut data[row * *stride + first..];
+            return (table.elementwise.scale)(
+                &scaled.part(first, count),
+                row,
+                (accumulators, width),
+                (places, *stride),
+            );
+        }
+        for (number, accumulators) in accumulators.chunks_exact(width.max(1)).enumerate() {
+            self.write(row + number, first, columns, &accumulators[..count]);
+        }
+    }
+
     /// Writes the accumulators of `row` from column `first` on.
     #[inline(always)]
     pub(crate) fn write(&mut self, row: usize, first: usize, columns: usize, accumulators: &[i32]) {
@@ -260,8 +280,8 @@ impl Output<'_> {
                 (table.elementwise.requantize)(requantization, accumulators, shifts[row], first, places);
             }
             Self::Scaled { data, stride, scaled, table } => {
-                let places = &mut data[row * *stride + first..][..accumulators.len()];
-                (table.elementwise.scale)(&scaled.part(first, accumulators.len()), row, accumulators, places);
+                let (places, count) = (&mut data[row * *stride + first..], accumulators.len());
+                (table.elementwise.scale)(&scaled.part(first, count), row, (accumulators, count), (places, *stride));
             }
             Self::Floats { data, multipliers } => {
                 let places = &mut data[row * columns + first..][..accumulators.len()];

@@ -5,6 +5,9 @@ use crate::dynamic::Scaled;
 use crate::rows::Rows;
 use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Table, Window};
 
+/// From which row on, the sums and their distance from row to row, the output and the same of it.
+type ScaleKernel = fn(&Scaled<'_>, usize, (&[i32], usize), (&mut [f32], usize));
+
 /// The loops of one instruction set. All of them give the scalar loops' bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ElementwiseKernel {
@@ -13,7 +16,7 @@ pub(crate) struct ElementwiseKernel {
     pub(crate) dequantize: fn(&[u8], &Affine, &mut [f32]),
     pub(crate) requantize: fn(&Requantization, &[i32], i32, usize, &mut [u8]),
     pub(crate) bounds: fn(&[f32]) -> [f32; 2],
-    pub(crate) scale: fn(&Scaled<'_>, usize, &[i32], &mut [f32]),
+    pub(crate) scale: ScaleKernel,
     pub(crate) sum_rows: fn(&Rows<'_>, usize, &mut [i32]),
     pub(crate) scale_floats: fn(&Scaled<'_>, &[f32], &mut [f32]),
     pub(crate) permute: fn(&Permutation, &[u8], &mut [u8]),

@@ -19,15 +19,14 @@ pub(crate) struct Rows<'a, T = u8> {
 }
 
 impl Rows<'_> {
-    /// The sum of each row's bytes, `length` of every piece.
+    /// The sum of each row's bytes, `length` of every piece, which `sum` sums.
     #[inline(always)]
-    pub(crate) fn sums(&self, length: usize, sums: &mut [i32]) {
+    pub(crate) fn sums(&self, length: usize, sums: &mut [i32], sum: impl Fn(&[u8]) -> u32) {
         let places =
             (0..self.lines).flat_map(|line| (0..self.count).map(move |row| line * self.line_step + row * self.step));
-        for (sum, place) in sums.iter_mut().zip(places) {
-            let of =
-                |&piece: &usize| self.input[place + piece..][..length].iter().map(|&byte| u32::from(byte)).sum::<u32>();
-            *sum = self.pieces.iter().map(of).sum::<u32>() as i32;
+        for (whole, place) in sums.iter_mut().zip(places) {
+            let of = |&piece: &usize| sum(&self.input[place + piece..][..length]);
+            *whole = self.pieces.iter().map(of).sum::<u32>() as i32;
         }
     }
 }

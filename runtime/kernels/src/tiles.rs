@@ -189,6 +189,7 @@ impl Panel<'_> {
         }
         // Heights that differ by one at most: a last tile of a few rows is as slow as a whole one.
         let tiles = rows.count.div_ceil(K::SHAPE.rows);
+        let mut sums = [0; SUMS_MAX];
         let (height, higher) = (rows.count / tiles, rows.count % tiles);
         for line in 0..rows.lines {
             let mut row = 0;
@@ -196,7 +197,7 @@ impl Panel<'_> {
                 let count = height + usize::from(tile < higher);
                 let from = line * rows.line_step + row * rows.step;
                 let at = line * rows.count + row;
-                self.tile::<K>((rows, wide), from, (at, count), output, columns);
+                self.tile::<K>((rows, wide), from, (at, count), &mut sums, output, columns);
                 row += count;
             }
         }
@@ -209,6 +210,7 @@ impl Panel<'_> {
         (rows, wide): (&Rows<'_>, &[i16]),
         from: usize,
         (at, count): (usize, usize),
+        sums: &mut [i32; SUMS_MAX],
         output: &mut Output<'_>,
         columns: usize,
     ) {
@@ -235,11 +237,10 @@ impl Panel<'_> {
                 high: requantization.high,
             })),
             Output::Floats { .. } | Output::Shifted { .. } | Output::Scaled { .. } => {
-                let (mut sums, width) = ([0; SUMS_MAX], self.starts.len());
-                K::run(tile(TileOutput::Sums { data: &mut sums, stride: width }));
-                for (row, sums) in sums.chunks_exact(width).take(count).enumerate() {
-                    output.write(at + row, self.first, columns, &sums[..self.columns]);
-                }
+                let width = self.starts.len();
+                let sums = &mut sums[..width * count];
+                K::run(tile(TileOutput::Sums { data: sums, stride: width }));
+                output.write_rows(at, self.first, columns, sums, width);
             }
         }
     }

@@ -177,9 +177,18 @@ impl Scaled<'_> {
         scratch.row_sums = row_sums;
     }
 
+    /// Rows of sums and of the output, each with its distance from row to row, the first being row `first`.
+    #[inline(always)]
+    pub(crate) fn rows(&self, first: usize, (sums, width): (&[i32], usize), (output, stride): (&mut [f32], usize)) {
+        let columns = self.multipliers.len();
+        for (number, sums) in sums.chunks_exact(width.max(1)).enumerate() {
+            self.row(first + number, &sums[..columns], &mut output[number * stride..][..columns]);
+        }
+    }
+
     /// Row `row` of sums, from the first column on.
     #[inline(always)]
-    pub(crate) fn row(&self, row: usize, sums: &[i32], output: &mut [f32]) {
+    fn row(&self, row: usize, sums: &[i32], output: &mut [f32]) {
         if let Some(&row_sum) = self.row_sums.get(row) {
             return self.row_with_offsets(row_sum, sums, output);
         }

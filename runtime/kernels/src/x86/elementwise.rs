@@ -1,6 +1,8 @@
 //! The scalar loops, compiled for AVX2 with FMA: the compiler vectorizes them, and a fused multiply-add is one
 //! instruction.
 
+use std::arch::x86_64::*;
+
 use crate::dynamic::{self, Scaled};
 use crate::elementwise::ElementwiseKernel;
 use crate::rows::Rows;
@@ -41,8 +43,10 @@ compiled!(requantize(scale: &Requantization, sums: &[i32], shift: i32, first: us
     scale.apply_shifted(sums, shift, first, output)
 });
 compiled!(bounds(input: &[f32]) -> [f32; 2] { dynamic::bounds(input) });
-compiled!(scale(scaled: &Scaled<'_>, row: usize, sums: &[i32], output: &mut [f32]) { scaled.row(row, sums, output) });
-compiled!(sum_rows(rows: &Rows<'_>, length: usize, sums: &mut [i32]) { rows.sums(length, sums) });
+compiled!(scale(scaled: &Scaled<'_>, first: usize, sums: (&[i32], usize), output: (&mut [f32], usize)) {
+    scaled.rows(first, sums, output)
+});
+compiled!(sum_rows(rows: &Rows<'_>, length: usize, sums: &mut [i32]) { rows.sums(length, sums, |bytes| sum_of_bytes(bytes)) });
 compiled!(scale_floats(scaled: &Scaled<'_>, sums: &[f32], output: &mut [f32]) { scaled.row_of_floats(sums, output) });
 compiled!(permute(permutation: &Permutation, input: &[u8], output: &mut [u8]) { permutation.run_bytes(input, output) });
 compiled!(max_pool(window: &Window, channels: usize, input: &[u8], output: &mut [u8]) {
@@ -54,3 +58,24 @@ compiled!(average_pool(pool: &AveragePool, input: &[u8], scratch: &mut Scratch, 
 compiled!(global_average_pool(pool: &GlobalAveragePool, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {
     pool.run(input, scratch, output)
 });
+
+/// 32 bytes in one instruction.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_of_bytes(bytes: &[u8]) -> u32 {
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut sums = _mm256_setzero_si256();
+    for block in blocks {
+        // SAFETY: a block has 32 bytes.
+        let block = unsafe { _mm256_loadu_si256(block.as_ptr().cast()) };
+        sums = _mm256_add_epi64(sums, _mm256_sad_epu8(block, _mm256_setzero_si256()));
+    }
+    let (eights, rest) = rest.as_chunks::<8>();
+    let mut halves = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    for &eight in eights {
+        let eight = _mm_cvtsi64_si128(i64::from_le_bytes(eight));
+        halves = _mm_add_epi64(halves, _mm_sad_epu8(eight, _mm_setzero_si128()));
+    }
+    let sum = _mm_cvtsi128_si32(halves) as u32 + _mm_extract_epi32::<2>(halves) as u32;
+    sum + rest.iter().map(|&byte| u32::from(byte)).sum::<u32>()
+}
