@@ -6,7 +6,7 @@ use runtime_kernels::{Isa, Table, dispatch, fastest};
 
 use crate::compiled::CompiledSession;
 use crate::expand::{expand, has_quantized_operators};
-use crate::fallback::FloatSession;
+use crate::fallback;
 use crate::region::{Refusal, compile};
 
 /// The engine's name.
@@ -56,16 +56,24 @@ fn choose_table(options: &LoadOptions) -> Result<&'static Table, EngineError> {
 }
 
 fn load(bytes: &[u8], options: &LoadOptions, table: &'static Table) -> Result<Box<dyn Session>, EngineError> {
+    let model = read(bytes)?;
+    match compile(&model, table, options.threads) {
+        Ok(compiled) => Ok(Box::new(CompiledSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
+        Err(Refusal::Bad(error)) => Err(read_error(error)),
+        Err(Refusal::LeftOut(leftover)) if options.strict => Err(unsupported(first_reason(&leftover.coverage))),
+        Err(Refusal::LeftOut(leftover)) => {
+            Ok(Box::new(fallback::load(bytes, model, *leftover, table, options.threads)?))
+        }
+    }
+}
+
+/// The model, its quantized operators written as what they mean.
+pub(crate) fn read(bytes: &[u8]) -> Result<Model, EngineError> {
     let mut model = Model::read(bytes, &ReadLimits::default()).map_err(read_error)?;
     if has_quantized_operators(model.graph()) {
         expand(model.graph_mut());
     }
-    match compile(&model, table, options.threads) {
-        Ok(compiled) => Ok(Box::new(CompiledSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
-        Err(Refusal::Bad(error)) => Err(read_error(error)),
-        Err(Refusal::LeftOut(coverage)) if options.strict => Err(unsupported(first_reason(&coverage))),
-        Err(Refusal::LeftOut(coverage)) => Ok(Box::new(FloatSession::load(model, coverage)?)),
-    }
+    Ok(model)
 }
 
 fn first_reason(coverage: &Coverage) -> String {

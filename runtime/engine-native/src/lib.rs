@@ -2,8 +2,9 @@
 //!
 //! A model whose every node the kernels cover is compiled to a flat program over one planned arena. Where it is
 //! quantized throughout (QDQ, or ONNX's quantized operators) it answers exactly: the same bytes on every CPU. Where a
-//! step does float arithmetic its answers agree within a tolerance. Any other model runs in tract, in float, and the
-//! session's coverage says which nodes have no kernel.
+//! step does float arithmetic its answers agree within a tolerance. Of any other model each connected region that the
+//! kernels cover is such a program and one operator of a graph that runs in tract, in float; the session's coverage
+//! says which nodes are in none and why.
 //!
 //! **Invariants**: a compiled program allocates nothing while it runs but its outputs; no bytes, model or request,
 //! make this crate panic past its border.

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use runtime_graph::{Graph, infer_shapes};
 use runtime_tensor::{Dimension, TensorSpec};
 
+/// Elements of the largest value that may be the input of a region: behind a node that is left out nobody has checked
+/// yet that a size makes sense.
+const BORDER_ELEMENTS_MAX: usize = 1 << 28;
+
 /// The shapes for which a program is compiled.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -14,8 +18,10 @@ pub(crate) struct Batch {
     pub(crate) specs: BTreeMap<String, TensorSpec>,
     /// The same for two samples; empty when all sizes are fixed.
     two: BTreeMap<String, TensorSpec>,
-    /// Shapes of the inputs for one sample.
+    /// Shapes of the inputs for one sample, and behind them those of what `borders` says.
     pub(crate) input_shapes: Vec<Vec<usize>>,
+    /// Values that a program may take as inputs where the node that makes them is left out, with their positions.
+    pub(crate) borders: BTreeMap<String, usize>,
 }
 
 impl Batch {
@@ -36,7 +42,27 @@ impl Batch {
             symbol,
             specs,
             two,
+            borders: BTreeMap::new(),
         })
+    }
+
+    /// Lets each value of `graph` be an input where its node is left out, if samples do not mix in it.
+    pub(crate) fn add_borders(&mut self, graph: &Graph) {
+        for name in graph.nodes.iter().flat_map(|node| &node.outputs) {
+            let elements = |shape: &[usize]| shape.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
+            let is_bounded = |shape: &Vec<usize>| elements(shape).is_some_and(|all| all <= BORDER_ELEMENTS_MAX);
+            if let Some(shape) = self.shape(name).ok().filter(is_bounded) {
+                self.borders.insert(name.clone(), self.input_shapes.len());
+                self.input_shapes.push(shape);
+            }
+        }
+    }
+
+    /// Makes this the batch of a region that reads `inputs`.
+    pub(crate) fn set_inputs(&mut self, inputs: &[String]) -> Result<(), String> {
+        self.borders.clear();
+        self.input_shapes = inputs.iter().map(|input| self.shape(input)).collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// The shape of a value for one sample; an error when it is not known, or when samples mix in it.

@@ -2,9 +2,11 @@
 //!
 //! One walk in the graph's order gives every value a meaning: stored bytes, a real number that bytes stand for, a
 //! result whose quantization is still to come, a float. An integer kernel is emitted where a result meets its
-//! QuantizeLinear. What has no meaning here is left out by name, and then the whole model goes elsewhere.
+//! QuantizeLinear. What has no meaning here is left out by name; then the regions between are compiled each by itself,
+//! and the rest goes elsewhere.
 
 mod batch;
+mod cut;
 mod dynamic;
 mod elementwise;
 mod finish;
@@ -12,6 +14,8 @@ mod float;
 mod linear;
 mod meaning;
 mod movement;
+mod partition;
+mod parts;
 mod patterns;
 mod quantized;
 mod reader;
@@ -23,6 +27,8 @@ use runtime_graph::{Graph, GraphError, Model, fold_constants, macs};
 use runtime_kernels::Table;
 
 use crate::program::Program;
+pub(crate) use parts::{Leftover, Parts, Region};
+
 use batch::Batch;
 use reader::Reader;
 
@@ -40,8 +46,8 @@ pub(crate) struct Compiled {
 /// Why a model is not compiled.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// It is left to another engine; the coverage says what keeps it from being compiled.
-    LeftOut(Coverage),
+    /// Some of it is left to another engine; the coverage says what keeps it from being compiled wholly.
+    LeftOut(Box<Leftover>),
     /// Its shapes contradict each other: no engine may run it.
     Bad(GraphError),
 }
@@ -57,10 +63,11 @@ pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> R
     }
     let nodes_total = graph.nodes.len() as u64;
     patterns::rewrite(&mut graph);
-    let batch = match Batch::of(&graph, model.opset()) {
+    let mut batch = match Batch::of(&graph, model.opset()) {
         Ok(batch) => batch,
         Err(reason) => return Err(refused(&graph, reason)),
     };
+    batch.add_borders(&graph);
     let mut coverage = Coverage { nodes_total, ..measure(&graph, &batch) };
     let mut reader = Reader::new(&graph, &batch, model.opset(), table);
     reader.walk();
@@ -73,10 +80,7 @@ pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> R
             coverage.macs_covered = coverage.macs_total;
             Ok(Compiled { program, numerics, coverage, batch: batch.symbol })
         }
-        Err(mut left_out) => {
-            left_out.truncate(Coverage::LEFT_OUT_MAX);
-            Err(Refusal::LeftOut(Coverage { left_out, ..coverage }))
-        }
+        Err(refused) => Err(Refusal::LeftOut(Box::new(Leftover::new(coverage, graph, batch, model.opset(), refused)))),
     }
 }
 
@@ -91,5 +95,6 @@ fn measure(graph: &Graph, batch: &Batch) -> Coverage {
 fn refused(graph: &Graph, reason: String) -> Refusal {
     let left_out = LeftOut { node: graph.name.clone(), operator: "graph".into(), reason };
     let nodes_total = graph.nodes.len() as u64;
-    Refusal::LeftOut(Coverage { nodes_total, left_out: vec![left_out], ..Coverage::default() })
+    let coverage = Coverage { nodes_total, left_out: vec![left_out], ..Coverage::default() };
+    Refusal::LeftOut(Box::new(Leftover::nothing(coverage)))
 }

@@ -33,7 +33,14 @@ pub(crate) struct Reader<'a> {
     pub(crate) imports: BTreeMap<usize, ValueId>,
     /// Whether a step does float arithmetic that is not the same on every CPU.
     pub(crate) approximate: bool,
-    left_out: Vec<LeftOut>,
+    left_out: Vec<Refused>,
+}
+
+/// What is left out, and the position of its node if it is one.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) node: Option<usize>,
+    pub(crate) why: LeftOut,
 }
 
 impl<'a> Reader<'a> {
@@ -67,7 +74,8 @@ impl<'a> Reader<'a> {
                     self.meanings.insert(&input.name, meaning);
                 }
                 Err(reason) => {
-                    self.left_out.push(LeftOut { node: input.name.clone(), operator: "input".into(), reason })
+                    let why = LeftOut { node: input.name.clone(), operator: "input".into(), reason };
+                    self.left_out.push(Refused { node: None, why });
                 }
             }
         }
@@ -82,8 +90,21 @@ impl<'a> Reader<'a> {
                     self.meanings.extend(named.filter(|(name, _)| !name.is_empty()));
                 }
                 Err(reason) => {
-                    self.left_out.push(LeftOut { node: node.label(), operator: node.operator_path(), reason });
+                    let why = LeftOut { node: node.label(), operator: node.operator_path(), reason };
+                    self.left_out.push(Refused { node: Some(position), why });
+                    self.enter_behind(node);
                 }
+            }
+        }
+    }
+
+    /// Goes on behind a node that is left out, as if what it makes were inputs.
+    fn enter_behind(&mut self, node: &'a Node) {
+        for output in node.outputs.iter().filter(|output| !output.is_empty()) {
+            let Some(&position) = self.batch.borders.get(output) else { continue };
+            let Some(element) = self.batch.specs.get(output).map(|spec| spec.element) else { continue };
+            if let Ok(meaning) = self.input(position, element) {
+                self.meanings.insert(output, meaning);
             }
         }
     }
@@ -104,14 +125,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The program and what its answers promise, or everything that was left out.
-    pub(crate) fn finish(mut self) -> Result<(Program, NumericsClass), Vec<LeftOut>> {
+    pub(crate) fn finish(mut self) -> Result<(Program, NumericsClass), Vec<Refused>> {
         let mut outputs = Vec::new();
+        let makers = producers(self.graph);
         for output in &self.graph.outputs {
             match self.output(&output.name, output.element) {
                 Ok(value) => outputs.push(value),
                 // A missing meaning was explained where it went missing.
                 Err(reason) => {
-                    self.left_out.push(LeftOut { node: output.name.clone(), operator: "output".into(), reason });
+                    let why = LeftOut { node: output.name.clone(), operator: "output".into(), reason };
+                    self.left_out.push(Refused { node: makers.get(output.name.as_str()).copied(), why });
                 }
             }
         }
@@ -231,8 +254,14 @@ fn is_quantizer(node: &Node) -> bool {
     node.domain == "com.microsoft" && matches!(node.operator.as_str(), "QuantizeLinear" | "DequantizeLinear")
 }
 
+/// What a covered node reads as data.
+pub(crate) fn data_reads(node: &Node) -> impl Iterator<Item = &str> {
+    let first_only = node.is_standard() && FIRST_INPUT_ONLY.contains(&node.operator.as_str());
+    node.reads().take(if first_only { 1 } else { usize::MAX })
+}
+
 /// Positions of the nodes whose data an output of the graph depends on. The others compute shapes.
-fn needed_nodes(graph: &Graph) -> BTreeSet<usize> {
+pub(crate) fn needed_nodes(graph: &Graph) -> BTreeSet<usize> {
     let makers = producers(graph);
     let mut names: Vec<&str> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
     let mut needed = BTreeSet::new();
@@ -241,9 +270,7 @@ fn needed_nodes(graph: &Graph) -> BTreeSet<usize> {
         if !needed.insert(maker) {
             continue;
         }
-        let node = &graph.nodes[maker];
-        let first_only = node.is_standard() && FIRST_INPUT_ONLY.contains(&node.operator.as_str());
-        names.extend(node.reads().take(if first_only { 1 } else { usize::MAX }));
+        names.extend(data_reads(&graph.nodes[maker]));
     }
     needed
 }

@@ -1,25 +1,37 @@
-//! A session in tract: float arithmetic, any model that tract takes.
+//! A session in tract: float arithmetic, any model that tract takes, with each compiled region as one operator.
 //!
 //! The one place that knows tract's types. tract is asked for the most general form first (symbols stay symbols);
-//! a model that it cannot optimize that way gets a plan for each shape that it meets, a few of which are kept.
+//! a model that it cannot optimize that way gets a plan for each shape that it meets, a few of which are kept. Where it
+//! does not take a model with its regions, it gets the model without.
+
+mod operator;
+mod rest;
+mod tensors;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use runtime_engine::{
-    CheckedRequest, Coverage, EngineError, NumericsClass, Session, catch_panic, check_deadline, check_request,
+    CheckedRequest, Coverage, EngineError, LeftOut, NumericsClass, Session, catch_panic, check_deadline, check_request,
 };
 use runtime_graph::Model;
-use runtime_tensor::{Dimension, ElementType, NamedTensor, Tensor, TensorSpec};
+use runtime_kernels::Table;
+use runtime_tensor::{Dimension, NamedTensor, TensorSpec};
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, Symbol, TDim,
-    TValue, TVec, TractError, TractResult, TypedRunnableModel, TypedSimpleState,
+    Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, Symbol, TDim, TValue, TVec, TractError,
+    TractResult, TypedRunnableModel, TypedSimpleState,
 };
 use tract_onnx::tract_core::plan::eval;
 
-use crate::engine::NAME;
+use crate::engine::{NAME, read};
+use crate::region::{Leftover, Region};
 use crate::simplify::{has_quantization, simplify};
+use operator::{RegionOperator, place_regions};
+use rest::leave_rest;
+use tensors::{datum_type, from_tract, to_tract};
 
+/// What stands for the instruction set of a model in tract, which chooses its own.
+const TRACT: &str = "tract";
 /// Plans for different shapes that one session keeps.
 const PLANS_MAX: usize = 4;
 
@@ -33,7 +45,9 @@ pub(crate) struct FloatSession {
     /// For each of tract's inputs the position of ours.
     input_order: Vec<usize>,
     plans: Plans,
+    regions: Vec<RegionOperator>,
     coverage: Coverage,
+    isa: String,
     weight_bytes: u64,
 }
 
@@ -44,9 +58,36 @@ enum Plans {
     ByShape { model: Box<InferenceModel>, plans: VecDeque<(Bindings, Plan)> },
 }
 
+/// Loads `model`, which was read from `bytes` and of which `leftover` is left out.
+pub(crate) fn load(
+    bytes: &[u8],
+    mut model: Model,
+    leftover: Leftover,
+    table: &'static Table,
+    threads: usize,
+) -> Result<FloatSession, EngineError> {
+    let parts = leftover.into_parts(table, threads);
+    let mut coverage = parts.coverage.clone();
+    if !parts.regions.is_empty() {
+        let isa = format!("{}+{TRACT}", table.isa.name());
+        let mixed = leave_rest(&mut model, parts);
+        match mixed.and_then(|(coverage, regions)| FloatSession::new(model, coverage, regions, isa)) {
+            Ok(session) => return Ok(session),
+            Err(error) => {
+                tracing::debug!(%error, "tract does not take the model with its compiled regions");
+                let node = "the compiled regions".to_owned();
+                coverage.left_out.insert(0, LeftOut { node, operator: "graph".into(), reason: error.to_string() });
+                coverage.left_out.truncate(Coverage::LEFT_OUT_MAX);
+            }
+        }
+        model = read(bytes)?;
+    }
+    FloatSession::new(model, coverage, Vec::new(), TRACT.to_owned())
+}
+
 impl FloatSession {
-    /// Loads `model`; `coverage` says why no exact program runs it.
-    pub(crate) fn load(mut model: Model, coverage: Coverage) -> Result<Self, EngineError> {
+    /// `regions` are operators of `model`; `coverage` says why not everything is in one.
+    fn new(mut model: Model, coverage: Coverage, regions: Vec<Region>, isa: String) -> Result<Self, EngineError> {
         let (inputs, outputs) = (model.inputs(), model.outputs());
         if has_quantization(model.graph()) {
             let opset = model.opset();
@@ -58,16 +99,22 @@ impl FloatSession {
         // An unchanged model is written as the very bytes that were read.
         let bytes = model.write();
         drop(model);
-        let parse = || tract_onnx::onnx().with_ignore_output_shapes(true).model_for_read(&mut bytes.as_slice());
-        let parsed = guarded(parse);
-        let parsed = parsed.map_err(|error| unsupported(&error, &coverage))?;
+        let parse = || {
+            let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+            // What the file notes of inner values names symbols that a plan for one shape has no longer.
+            let onnx = onnx.with_ignore_value_info(!regions.is_empty());
+            onnx.model_for_read(&mut bytes.as_slice())
+        };
+        let mut parsed = guarded(parse).map_err(|error| unsupported(&error, &coverage))?;
+        let regions = place_regions(&mut parsed, regions).map_err(internal)?;
         let input_order = input_order(&parsed, &inputs)?;
         if parsed.output_outlets().map_or(0, <[_]>::len) != outputs.len() {
             return Err(internal("tract finds another number of outputs than the model has".into()));
         }
         let plans = Plans::of(parsed, &inputs, &input_order).map_err(|error| unsupported(&error, &coverage))?;
-        let weight_bytes = plans.constant_bytes().max(weights);
-        Ok(Self { inputs, outputs, input_order, plans, coverage, weight_bytes })
+        let programs: u64 = regions.iter().map(RegionOperator::resident_bytes).sum();
+        let weight_bytes = plans.constant_bytes().max(weights) + programs;
+        Ok(Self { inputs, outputs, input_order, plans, regions, coverage, isa, weight_bytes })
     }
 }
 
@@ -185,6 +232,7 @@ impl Session for FloatSession {
             let plan = self.plans.get(&self.inputs, &self.input_order, &bindings).map_err(|error| run_error(&error))?;
             let values = self.input_order.iter().map(|&position| to_tract(tensors[position]));
             let values: TVec<TValue> = values.collect::<TractResult<_>>().map_err(|error| run_error(&error))?;
+            self.regions.iter().for_each(|region| region.set_deadline(deadline));
             let answers = run_until(&plan, values, deadline)?;
             let named = |position: usize| {
                 let spec = &self.outputs[position];
@@ -211,7 +259,7 @@ impl Session for FloatSession {
     }
 
     fn isa(&self) -> &str {
-        "tract"
+        &self.isa
     }
 }
 
@@ -233,47 +281,6 @@ fn run_until(plan: &Plan, inputs: TVec<TValue>, deadline: Option<Instant>) -> Re
         true => EngineError::Deadline,
         false => run_error(&error),
     })
-}
-
-const TYPES: [(ElementType, DatumType); 12] = [
-    (ElementType::Bool, DatumType::Bool),
-    (ElementType::U8, DatumType::U8),
-    (ElementType::I8, DatumType::I8),
-    (ElementType::U16, DatumType::U16),
-    (ElementType::I16, DatumType::I16),
-    (ElementType::U32, DatumType::U32),
-    (ElementType::I32, DatumType::I32),
-    (ElementType::U64, DatumType::U64),
-    (ElementType::I64, DatumType::I64),
-    (ElementType::F16, DatumType::F16),
-    (ElementType::F32, DatumType::F32),
-    (ElementType::F64, DatumType::F64),
-];
-
-/// tract has no bfloat16.
-fn datum_type(element: ElementType) -> TractResult<DatumType> {
-    let row = TYPES.iter().find(|(own, _)| *own == element);
-    row.map(|(_, theirs)| *theirs)
-        .ok_or_else(|| TractError::msg(format!("elements of type {element} are not supported")))
-}
-
-fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
-    let mut made = tract_onnx::prelude::Tensor::zero_dt(datum_type(tensor.element())?, tensor.shape())?;
-    let mut plain = made.try_as_plain_ram_mut()?;
-    if tensor.element() == ElementType::Bool {
-        // Any other byte than 0 and 1 is no Rust bool.
-        plain.as_bytes_mut().iter_mut().zip(tensor.bytes()).for_each(|(to, from)| *to = u8::from(*from != 0));
-    } else {
-        plain.as_bytes_mut().copy_from_slice(tensor.bytes());
-    }
-    Ok(made.into_tvalue())
-}
-
-fn from_tract(value: &TValue, spec: &TensorSpec) -> Result<Tensor, EngineError> {
-    let datum_type = datum_type(spec.element).map_err(|error| run_error(&error))?;
-    let cast = value.cast_to_dt(datum_type).map_err(|error| run_error(&error))?;
-    let plain = cast.try_as_plain_ram().map_err(|error| run_error(&error))?;
-    Ok(Tensor::new(spec.element, cast.shape().to_vec(), plain.as_bytes())?)
 }
 
 fn run_error(error: &TractError) -> EngineError {
