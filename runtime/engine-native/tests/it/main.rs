@@ -8,5 +8,7 @@ mod coverage;
 mod dynamic_answers;
 mod float_answers;
 mod float_models;
+mod partial;
+mod partial_random;
 mod requests;
 mod threads;
