@@ -13,7 +13,8 @@ pub struct Coverage {
     pub macs_total: u64,
     /// Multiply-accumulates inside compiled regions.
     pub macs_covered: u64,
-    /// Each node that is not covered, in graph order, at most [`LEFT_OUT_MAX`](Self::LEFT_OUT_MAX).
+    /// Each node that is not covered, those that no kernel takes first, at most
+    /// [`LEFT_OUT_MAX`](Self::LEFT_OUT_MAX).
     pub left_out: Vec<LeftOut>,
 }
 

@@ -74,6 +74,7 @@ pub trait Session: Send {
     /// Whether answers are the same bytes on every machine.
     fn numerics(&self) -> NumericsClass;
 
-    /// The instruction set that the kernels of this session use: `scalar`, `avx2`, `neon`.
+    /// The instruction set that the kernels of this session use: `scalar`, `avx2`, `neon`; with the name of another
+    /// runtime where that runs a part of the model or all of it: `avx2+tract`, `tract`.
     fn isa(&self) -> &str;
 }

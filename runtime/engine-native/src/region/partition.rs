@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// Pairs of regions that are looked at for joining, each a search through the graph.
-const PAIRS_MAX: usize = 512;
+/// Groups that are looked at to find out which regions may be joined; then the others stay as they are.
+const VISITS_MAX: usize = 1 << 20;
 
 /// A node as the cut sees it.
 #[derive(Clone, Debug, Default)]
@@ -99,18 +99,15 @@ impl Groups {
 
     /// Joins regions that read from each other, as long as there are any that may be joined.
     fn join_neighbours(&mut self) {
-        let mut pairs_left = PAIRS_MAX;
+        let mut visits_left = VISITS_MAX;
         let mut joined = true;
-        while joined {
+        while joined && visits_left > 0 {
             joined = false;
+            visits_left = visits_left.saturating_sub(self.members.len());
             for first in 0..self.members.len() {
                 let mut next = self.region_after(first, 0);
                 while let Some(second) = next {
-                    if pairs_left == 0 {
-                        return;
-                    }
-                    pairs_left -= 1;
-                    if !self.has_detour(first, second) {
+                    if !self.has_detour(first, second, &mut visits_left) {
                         self.join(first, second);
                         joined = true;
                     }
@@ -128,13 +125,14 @@ impl Groups {
         self.after[group].range(from..).copied().find(|&after| self.is_region[after])
     }
 
-    /// Whether a path leads from `first` to `second` over another group.
-    fn has_detour(&self, first: usize, second: usize) -> bool {
+    /// Whether a path leads from `first` to `second` over another group, or may for all that can be looked at.
+    fn has_detour(&self, first: usize, second: usize, visits_left: &mut usize) -> bool {
         let mut seen: BTreeSet<usize> = self.after[first].iter().copied().filter(|&group| group != second).collect();
         let mut waiting: VecDeque<usize> = seen.iter().copied().collect();
         while let Some(group) = waiting.pop_front() {
             for &after in &self.after[group] {
-                if after == second {
+                *visits_left = visits_left.saturating_sub(1);
+                if after == second || *visits_left == 0 {
                     return true;
                 }
                 if seen.insert(after) {

@@ -1,5 +1,6 @@
 //! A model that the kernels cover in part: its regions as programs.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use runtime_engine::{Coverage, LeftOut};
@@ -14,6 +15,8 @@ use crate::program::Program;
 
 /// How often the cut is made anew because a region was refused; each time leaves out more.
 const ROUNDS_MAX: usize = 16;
+/// Regions of one model, those with the most multiply-accumulates.
+const REGIONS_MAX: usize = 256;
 /// Rounds after which a refused region is left out with all its nodes.
 const ROUNDS_BY_NODE: usize = 8;
 
@@ -118,9 +121,15 @@ impl Inside {
         let mut compiled: BTreeMap<Cut, Region> = BTreeMap::new();
         for round in 0..ROUNDS_MAX {
             let is_left_out = |node: usize| self.refused.contains_key(&node) || self.too_little.contains(&node);
-            let cuts = Outline::new(&self.graph, is_left_out).cuts();
-            compiled.retain(|cut, _| cuts.contains(cut));
+            let mut cuts = Outline::new(&self.graph, is_left_out).cuts();
             let mut is_settled = true;
+            if cuts.len() > REGIONS_MAX {
+                cuts.sort_by_cached_key(|cut| Reverse(cut.macs(&self.graph, &self.batch)));
+                self.too_little.extend(cuts.drain(REGIONS_MAX..).flat_map(|cut| cut.nodes));
+                is_settled = false;
+            }
+            let current: BTreeSet<&Cut> = cuts.iter().collect();
+            compiled.retain(|cut, _| current.contains(cut));
             for cut in &cuts {
                 if compiled.contains_key(cut) {
                     continue;
