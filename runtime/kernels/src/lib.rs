@@ -56,7 +56,8 @@ pub use dynamic::{DynamicConvolution, DynamicLinear, Scaled, ScaledWeights, Scal
 pub use error::KernelError;
 pub use float::{sigmoid, softmax};
 pub use floats::{
-    Binary, Broadcast, FloatConvolution, FloatEnd, FloatFunction, FloatLinear, FloatPool, FloatProduct, ProductSide,
+    AcrossChannels, Binary, Broadcast, FloatConvolution, FloatEnd, FloatFunction, FloatLinear, FloatPool, FloatProduct,
+    ProductSide,
 };
 pub use layout::{Permutation, concat_rows};
 pub use lookup::Lookup;

@@ -1,7 +1,7 @@
 //! The steps of a program that do float arithmetic, or move floats as only float operators do.
 
 use runtime_kernels::{
-    Binary, Broadcast, FloatConvolution, FloatFunction, FloatLinear, FloatPool, FloatProduct, Window,
+    AcrossChannels, Binary, Broadcast, FloatConvolution, FloatFunction, FloatLinear, FloatPool, FloatProduct, Window,
 };
 
 use super::float_workers::{PRODUCT_COST, convolution_cost, linear_cost};
@@ -61,6 +61,11 @@ pub(crate) enum FloatStep {
         input: BufferId,
         output: BufferId,
     },
+    AcrossChannels {
+        norm: AcrossChannels,
+        input: BufferId,
+        output: BufferId,
+    },
     Pool {
         pool: Box<FloatPool>,
         input: BufferId,
@@ -101,6 +106,7 @@ impl FloatStep {
             Self::Function { input, output, .. }
             | Self::Softmax { input, output, .. }
             | Self::LayerNorm { input, output, .. }
+            | Self::AcrossChannels { input, output, .. }
             | Self::Pool { input, output, .. }
             | Self::Cut { input, output, .. }
             | Self::Pad { input, output, .. } => (vec![*input], *output),
@@ -111,9 +117,12 @@ impl FloatStep {
     /// Sums of many are taken in another order by each instruction set.
     pub(crate) fn is_exact(&self) -> bool {
         match self {
-            Self::Binary { .. } | Self::Function { .. } | Self::Concat { .. } | Self::Cut { .. } | Self::Pad { .. } => {
-                true
-            }
+            Self::AcrossChannels { .. }
+            | Self::Binary { .. }
+            | Self::Function { .. }
+            | Self::Concat { .. }
+            | Self::Cut { .. }
+            | Self::Pad { .. } => true,
             Self::Pool { pool, .. } => pool.is_max(),
             Self::Convolve { .. }
             | Self::Dense { .. }
@@ -174,6 +183,10 @@ impl FloatStep {
             Self::LayerNorm { scale, bias, epsilon, input, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
                 table.layer_norm(from, scale, bias, *epsilon, to);
+            }
+            Self::AcrossChannels { norm, input, output } => {
+                let (from, to) = memory.floats_to_floats(*input, *output);
+                with.across_channels(norm, from, to);
             }
             Self::Pool { pool, input, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);

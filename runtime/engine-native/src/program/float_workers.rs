@@ -1,6 +1,6 @@
 //! How the large float steps are cut into parts for the threads of a run.
 
-use runtime_kernels::{FloatConvolution, FloatFunction, FloatLinear, FloatProduct};
+use runtime_kernels::{AcrossChannels, FloatConvolution, FloatFunction, FloatLinear, FloatProduct};
 
 use super::Workers;
 use super::workers::BYTES_MIN;
@@ -76,6 +76,17 @@ impl Workers<'_> {
         let table = self.table;
         self.team.share(self.scratches, output, length.max(1), |_, number, output| {
             table.float_function(function, &input[number * length..][..output.len()], output);
+        });
+    }
+
+    pub(super) fn across_channels(&mut self, norm: &AcrossChannels, input: &[f32], output: &mut [f32]) {
+        let (channels, table) = (norm.channels.max(1), self.table);
+        let shared = self.team.size() > 1 && output.len() * 4 >= BYTES_MIN;
+        let pixels = output.len() / channels;
+        let part = if shared { pixels.div_ceil(self.team.size()) } else { pixels };
+        let length = part.max(1) * channels;
+        self.team.share(self.scratches, output, length, |_, number, output| {
+            table.across_channels(norm, &input[number * length..][..output.len()], output);
         });
     }
 }

@@ -102,6 +102,24 @@ fn what_no_integer_kernel_takes_is_float_and_covered() {
 }
 
 #[test]
+fn a_normalization_across_channels_is_exact() {
+    let norm = Node::new("LRN", &["x_real"], &["m"]);
+    let norm = norm.with("size", Attribute::Int(3)).with("alpha", Attribute::Float(1.0));
+    let mut session = load(&around(vec![norm.with("beta", Attribute::Float(1.0))])).unwrap();
+    assert_eq!((session.numerics(), session.coverage().is_whole()), (NumericsClass::Exact, true));
+    // x in steps of 0.5 is 1, -2, 0.5, 0; 1 / (1 + (1 + 4) / 3) is 0.375, which is 0.5 in steps.
+    let x = Tensor::from_f32(vec![1, 4], vec![1.1, -2.0, 0.4, 0.0]).unwrap();
+    let answer = session.run(&[("x".into(), x)], &[], None).unwrap();
+    assert_eq!(answer[0].1.as_f32().unwrap(), [0.5, -0.5, 0.0, 0.0]);
+    let none = Node::new("LRN", &["x_real"], &["m"]).with("size", Attribute::Int(0));
+    let reason = match load(&around(vec![none])) {
+        Ok(session) => session.coverage().left_out[0].reason.clone(),
+        Err(error) => error.to_string(),
+    };
+    assert!(reason.contains("0 channels"), "{reason}");
+}
+
+#[test]
 fn strict_refuses_what_is_not_covered_wholly() {
     let options = LoadOptions { strict: true, ..LoadOptions::default() };
     let refused = load_with(&around(vec![Node::new("Round", &["x_real"], &["m"])]), &options).map(|_| ());

@@ -1,7 +1,7 @@
 //! The float loops that the compiler turns into vectors by itself, compiled once for each instruction set.
 
 use super::tiles::{self, FloatTileShape};
-use super::{Binary, Broadcast, FloatFunction, FloatPool, normalize};
+use super::{AcrossChannels, Binary, Broadcast, FloatFunction, FloatPool, normalize};
 use crate::Table;
 
 /// Packs a matrix: shape, elements, steps, sizes, scale, place.
@@ -21,6 +21,7 @@ pub(crate) struct FloatLoops {
     pub(crate) function: fn(FloatFunction, &[f32], &mut [f32]),
     pub(crate) softmax: fn(&[f32], usize, &mut [f32]),
     pub(crate) layer_norm: Normalize,
+    pub(crate) across_channels: fn(&AcrossChannels, &[f32], &mut [f32]),
     pub(crate) pool: fn(&FloatPool, &[f32], &mut [f32]),
 }
 
@@ -32,6 +33,7 @@ impl FloatLoops {
         function: FloatFunction::run,
         softmax: normalize::softmax,
         layer_norm: normalize::layer_norm,
+        across_channels: AcrossChannels::run,
         pool: FloatPool::run,
     };
 }
@@ -56,6 +58,11 @@ impl Table {
     /// empty bias is zeros.
     pub fn layer_norm(&self, input: &[f32], scale: &[f32], bias: &[f32], epsilon: f32, output: &mut [f32]) {
         (self.float.loops.layer_norm)(input, [scale, bias], epsilon, output);
+    }
+
+    /// Local response normalization of whole pixels, their channels side by side.
+    pub fn across_channels(&self, norm: &AcrossChannels, input: &[f32], output: &mut [f32]) {
+        (self.float.loops.across_channels)(norm, input, output);
     }
 
     /// Pools whole images.

@@ -7,6 +7,7 @@
 //! [`lanes`] has the kernels written once for every width of vectors; an instruction set gives its [`lanes::Vector`]
 //! and one [`FloatKernel`].
 
+mod across_channels;
 mod broadcast;
 mod convolution;
 mod dense;
@@ -19,6 +20,7 @@ mod pool;
 mod product;
 mod tiles;
 
+pub use across_channels::AcrossChannels;
 pub use broadcast::{Binary, Broadcast};
 pub use convolution::{FloatConvolution, FloatEnd};
 pub use dense::FloatLinear;

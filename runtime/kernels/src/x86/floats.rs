@@ -6,10 +6,10 @@ mod sixteen;
 pub(super) use eight::KERNEL as EIGHT;
 pub(super) use sixteen::KERNEL as SIXTEEN;
 
-use crate::floats::{self, Binary, Broadcast, FloatFunction, FloatLoops, FloatPool, FloatTileShape};
+use crate::floats::{self, AcrossChannels, Binary, Broadcast, FloatFunction, FloatLoops, FloatPool, FloatTileShape};
 
 /// The loops, compiled for AVX2 with FMA, which every level of this architecture has.
-const LOOPS: FloatLoops = FloatLoops { pack, binary, function, softmax, layer_norm, pool };
+const LOOPS: FloatLoops = FloatLoops { pack, binary, function, softmax, layer_norm, across_channels, pool };
 
 /// A function of the table around one that needs AVX2 and FMA.
 macro_rules! compiled {
@@ -34,6 +34,7 @@ compiled!(softmax(from: &[f32], width: usize, to: &mut [f32]) { floats::softmax(
 compiled!(layer_norm(from: &[f32], scale_and_bias: [&[f32]; 2], epsilon: f32, to: &mut [f32]) {
     floats::layer_norm(from, scale_and_bias, epsilon, to)
 });
+compiled!(across_channels(norm: &AcrossChannels, from: &[f32], to: &mut [f32]) { norm.run(from, to) });
 compiled!(pool(pool: &FloatPool, from: &[f32], to: &mut [f32]) { pool.run(from, to) });
 
 /// Calls the code for a tile's height and width: accumulators live in registers only if their number is known.

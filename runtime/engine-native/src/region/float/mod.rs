@@ -62,6 +62,7 @@ impl Reader<'_> {
             "Concat" => self.float_concat(node),
             "Slice" => self.float_slice(node),
             "BatchNormalization" => self.float_batch_norm(node),
+            "LRN" => self.float_across_channels(node),
             "LayerNormalization" => self.float_layer_norm(node),
             _ => self.float_function(node),
         };

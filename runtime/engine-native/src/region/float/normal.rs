@@ -1,10 +1,10 @@
-//! Layer normalization, and batch normalization that stands alone.
+//! Layer normalization, normalization across channels, and batch normalization that stands alone.
 
 use runtime_graph::Node;
-use runtime_kernels::Binary;
+use runtime_kernels::{AcrossChannels, Binary};
 
 use super::linear::floats;
-use crate::program::{FloatStep, ValueId, plain};
+use crate::program::{FloatStep, ValueId, channels_last, plain};
 use crate::region::reader::{Reader, Reason};
 
 impl Reader<'_> {
@@ -32,6 +32,27 @@ impl Reader<'_> {
         let input = self.builder.in_order(input, &order)?;
         let input = self.builder.buffer(input);
         Ok(self.float_value(&shape, order, |output| FloatStep::LayerNorm { scale, bias, epsilon, input, output }))
+    }
+
+    /// LRN: each channel divided by a power of the squares of those around it.
+    pub(crate) fn float_across_channels(&mut self, node: &Node) -> Result<ValueId, Reason> {
+        let shape = self.output_shape(node)?;
+        let channels = *shape.get(1).ok_or("its input has no channels")?;
+        let size = usize::try_from(node.int("size", 0)).ok().filter(|&size| size > 0);
+        let size = size.ok_or_else(|| format!("{} channels are no region of LRN", node.int("size", 0)))?;
+        let norm = AcrossChannels {
+            channels,
+            before: (size - 1) / 2,
+            behind: size / 2,
+            scale: node.float("alpha", 1e-4) / size as f32,
+            bias: node.float("bias", 1.0),
+            power: node.float("beta", 0.75),
+        };
+        let order = channels_last(shape.len());
+        let input = self.float_input(node, 0)?;
+        let input = self.builder.in_order(input, &order)?;
+        let input = self.builder.buffer(input);
+        Ok(self.float_value(&shape, order, |output| FloatStep::AcrossChannels { norm, input, output }))
     }
 
     /// A factor and a summand for each channel.
