@@ -14,6 +14,9 @@ use crate::program::{Builder, Element, Program, Step, ValueId};
 /// Why a node has no meaning here.
 pub(crate) type Reason = String;
 
+/// The reason of an operator that is not known here.
+pub(crate) const NO_KERNEL: &str = "no kernel for this operator";
+
 /// Operators of which only the first input is data; what feeds the others is worked out by shape inference.
 const FIRST_INPUT_ONLY: [&str; 5] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Clip"];
 
@@ -210,14 +213,15 @@ impl<'a> Reader<'a> {
             return Err("only its first output is supported".into());
         }
         if !node.is_standard() && !is_quantizer(node) {
-            return Err("no kernel for this operator".into());
+            return Err(NO_KERNEL.into());
         }
         if self.reads_floats(node) {
             return self.float_node(node);
         }
         self.stored_node(node).or_else(|reason| match node.operator.as_str() {
             "QuantizeLinear" | "DequantizeLinear" => Err(reason),
-            _ => self.float_node(node).map_err(|_| reason),
+            // Where bytes have no kernel at all, what floats lack says more.
+            _ => self.float_node(node).map_err(|of_floats| if reason == NO_KERNEL { of_floats } else { reason }),
         })
     }
 
@@ -244,7 +248,7 @@ impl<'a> Reader<'a> {
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" | "Transpose" => {
                 self.movement(node)
             }
-            _ => Err("no kernel for this operator".into()),
+            _ => Err(NO_KERNEL.into()),
         }
     }
 }

@@ -203,6 +203,38 @@ fn a_node_without_a_kernel_changes_no_answer() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// `value` times an 8-bit matrix, quantized at run time, as `result`.
+fn dynamic_product(value: &str, result: &str) -> Vec<Node> {
+    let name = |what: &str| format!("{result}_{what}");
+    let [bytes, scale, zero, sum, real] = ["bytes", "scale", "zero", "sum", "real"].map(name);
+    vec![
+        Node::new("DynamicQuantizeLinear", &[value], &[&bytes, &scale, &zero]),
+        Node::new("MatMulInteger", &[&bytes, "matrix", &zero], &[&sum]),
+        Node::new("Cast", &[&sum], &[&real]).with("to", Attribute::Int(1)),
+        Node::new("Mul", &[&real, &scale], &[result]),
+    ]
+}
+
+#[test]
+fn regions_may_be_quantized_at_run_time() {
+    let author = |middle: Node| {
+        let nodes = [dynamic_product("x", "a"), vec![middle], dynamic_product("b", "y")].concat();
+        let mut graph = whole_numbers(nodes, vec![image("x")], vec![image("y")]);
+        let matrix = Tensor::from_i8(vec![4, 4], (0..16).map(|index| index * 7 % 11 - 5).collect()).unwrap();
+        graph.initializers.insert("matrix".into(), matrix);
+        graph
+    };
+    let strict = LoadOptions { strict: true, ..LoadOptions::default() };
+    let mut whole = load_with(&author(Node::new("Identity", &["a"], &["b"])), &strict).unwrap();
+    let mut mixed = load(&author(Node::new("Tile", &["a", "once"], &["b"]))).unwrap();
+    let coverage = mixed.coverage();
+    assert_eq!((coverage.nodes_covered, coverage.nodes_total), (8, 9), "{coverage:?}");
+    for batch in [1, 3] {
+        let request = request(whole.as_ref(), batch);
+        assert_eq!(mixed.run(&request, &[], None).unwrap(), whole.run(&request, &[], None).unwrap());
+    }
+}
+
 fn named(name: &str) -> Author {
     networks().into_iter().find(|(other, ..)| *other == name).map(|(_, _, author)| author).unwrap()
 }

@@ -7,7 +7,7 @@ use super::linear::row_of;
 use super::{refused, spread_steps};
 use crate::program::{Element, FloatStep, Step, ValueId, plain};
 use crate::region::meaning::Function;
-use crate::region::reader::{Reader, Reason};
+use crate::region::reader::{NO_KERNEL, Reader, Reason};
 
 impl Reader<'_> {
     /// Relu, Clip: bounds in the step that made the value, or a step of their own.
@@ -51,7 +51,7 @@ impl Reader<'_> {
             "Reciprocal" => FloatFunction::Reciprocal,
             "Abs" => FloatFunction::Abs,
             "Neg" => FloatFunction::Linear { scale: -1.0, offset: 0.0 },
-            _ => return Err("no kernel for this operator".into()),
+            _ => return Err(NO_KERNEL.into()),
         };
         self.output_shape(node)?;
         let input = self.float_input(node, 0)?;
