@@ -191,7 +191,7 @@ impl Writer<'_> {
         let mut inputs = Vec::new();
         for (position, triple) in form.inputs.iter().enumerate() {
             let axis = match form.weights {
-                Some((weights, axis)) if weights == position => Some(self.axis(axis, triple[0])?),
+                Some((weights, axis)) if weights == position => self.axis(axis, triple[0]),
                 _ => None,
             };
             inputs.push(self.dequantized(*triple, axis)?);
@@ -219,7 +219,7 @@ impl Writer<'_> {
         Some(())
     }
 
-    /// The axis of a weight tensor's channels.
+    /// The axis of a weight tensor's channels; `None` for weights that are known at run time only.
     fn axis(&self, axis: WeightAxis, weights: usize) -> Option<i64> {
         let rank = self.graph.initializers.get(self.node.input(weights)?)?.shape().len() as i64;
         Some(match axis {
@@ -316,6 +316,22 @@ mod tests {
         assert_eq!(graph.initializers["expanded_3"].as_f32().unwrap(), [1.0, 0.5]);
         assert_eq!(graph.nodes[1].int("axis", 1), 0);
         assert!(!has_quantized_operators(&graph));
+    }
+
+    #[test]
+    fn two_activations_need_no_axis() {
+        let mut graph = Graph::default();
+        graph.nodes.push(Node::new("QLinearMatMul", &["a", "as", "az", "b", "bs", "bz", "ys", "yz"], &["y"]));
+        expand(&mut graph);
+        assert_eq!(
+            text(&graph),
+            [
+                "expanded_1 <- DequantizeLinear(a as az)",
+                "expanded_2 <- DequantizeLinear(b bs bz)",
+                "expanded_3 <- MatMul(expanded_1 expanded_2)",
+                "y <- QuantizeLinear(expanded_3 ys yz)",
+            ]
+        );
     }
 
     #[test]

@@ -60,6 +60,12 @@ impl Add {
         inner_fits && (0..=255).all(|stored| spans_53_bits(self.a_ratio, inner(stored)))
     }
 
+    /// The sum of two stored bytes, where a fused multiply-add is one instruction or, with `FUSED` unset, is not.
+    #[inline(always)]
+    pub(crate) fn apply<const FUSED: bool>(&self, a: u8, b: u8) -> u8 {
+        if FUSED || !self.exact_in_f64 { self.one(a, b, f32::mul_add) } else { self.one(a, b, fused_in_f64) }
+    }
+
     /// Adds element by element on a CPU without fused multiply-add.
     pub(crate) fn run(&self, a: &[u8], b: &[u8], y: &mut [u8]) {
         if self.exact_in_f64 {
@@ -79,11 +85,16 @@ impl Add {
     #[inline(always)]
     fn run_with(&self, a: &[u8], b: &[u8], y: &mut [u8], fused: impl Fn(f32, f32, f32) -> f32) {
         for ((&a, &b), place) in a.iter().zip(b).zip(y) {
-            let a = (i32::from(a) - self.a_offset) as f32;
-            let b = (i32::from(b) - self.b_offset) as f32;
-            let sum = fused(a, self.a_ratio, fused(b, self.b_ratio, self.fixed));
-            *place = (round_half_even(clamp(sum, self.low, self.high)) + self.y_offset) as u8;
+            *place = self.one(a, b, &fused);
         }
+    }
+
+    #[inline(always)]
+    fn one(&self, a: u8, b: u8, fused: impl Fn(f32, f32, f32) -> f32) -> u8 {
+        let a = (i32::from(a) - self.a_offset) as f32;
+        let b = (i32::from(b) - self.b_offset) as f32;
+        let sum = fused(a, self.a_ratio, fused(b, self.b_ratio, self.fixed));
+        (round_half_even(clamp(sum, self.low, self.high)) + self.y_offset) as u8
     }
 }
 

@@ -6,8 +6,8 @@
 //! (one multiplication, one clamp, one rounding half to even; never a reciprocal). The only fused multiply-add is
 //! in [`Add`], where ONNX Runtime has one, and there it is part of the definition.
 //!
-//! Beside them stand float kernels of the same shapes of work, whose answers agree within tolerances only: a model that
-//! uses one is of numerics class float.
+//! Beside them stand float kernels of the same shapes of work. Sums of products among them agree within tolerances
+//! only: a model that uses one is of numerics class float.
 //!
 //! [`dispatch`] gives the table of functions of one instruction set. Another instruction set is one more file with
 //! these functions and one more row; [`Table`]'s tests hold every row to the scalar one. x86-64 and 64-bit ARM have
@@ -30,15 +30,20 @@ mod error;
 mod float;
 mod floats;
 mod grouped;
+mod layer_norm;
 mod layout;
 mod lookup;
+mod pairwise;
 mod pool;
 mod product;
 mod reading;
 mod requantize;
+mod resize;
 mod rows;
 mod scalar;
 mod scratch;
+mod softmax;
+mod stored;
 mod table;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;
@@ -59,12 +64,16 @@ pub use floats::{
     AcrossChannels, Binary, Broadcast, FloatConvolution, FloatEnd, FloatFunction, FloatLinear, FloatPool, FloatProduct,
     ProductSide,
 };
+pub use layer_norm::LayerNorm;
 pub use layout::{Permutation, concat_rows};
 pub use lookup::Lookup;
+pub use pairwise::Pairwise;
 pub use pool::{AveragePool, GlobalAveragePool};
 pub use product::Product;
 pub use requantize::{Requantization, round_half_even};
+pub use resize::NearestResize;
 pub use scratch::Scratch;
+pub use softmax::StoredSoftmax;
 pub use table::{Isa, Table, dispatch, fastest};
 pub use window::Window;
 

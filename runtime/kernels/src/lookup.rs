@@ -17,6 +17,16 @@ impl Lookup {
         Self { table: std::array::from_fn(entry) }
     }
 
+    /// With these results.
+    pub fn of(table: [u8; 256]) -> Self {
+        Self { table }
+    }
+
+    /// The result for every byte.
+    pub fn results(&self) -> &[u8; 256] {
+        &self.table
+    }
+
     /// From one quantization to another.
     pub fn requantizing(input: &Affine, output: &Affine) -> Self {
         Self::new(input, output, |value| value)
@@ -40,7 +50,7 @@ impl Lookup {
         self.table[usize::from(stored)]
     }
 
-    /// Byte by byte.
+    /// Byte by byte, where there is nothing faster.
     pub fn run(&self, input: &[u8], output: &mut [u8]) {
         for (place, &stored) in output.iter_mut().zip(input) {
             *place = self.apply(stored);
@@ -57,6 +67,20 @@ impl std::fmt::Debug for Lookup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_instruction_set_looks_up_every_byte() {
+        let lookup = Lookup::of(std::array::from_fn(|index| (index * 37 + index / 5) as u8));
+        let input: Vec<u8> = (0..1000).map(|index| (index * 7 + index / 256) as u8).collect();
+        for length in [0, 1, 63, 64, 65, 127, 128, 200, 1000] {
+            let expected: Vec<u8> = input[..length].iter().map(|&byte| lookup.results()[usize::from(byte)]).collect();
+            for table in crate::table::every_available() {
+                let mut found = vec![0; length];
+                table.lookup(&lookup, &input[..length], &mut found);
+                assert_eq!(found, expected, "{} {length}", table.isa.name());
+            }
+        }
+    }
 
     #[test]
     fn a_table_is_the_quantized_function() {

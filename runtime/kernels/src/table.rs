@@ -4,7 +4,9 @@ use crate::dense::PackedDense;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
 use crate::elementwise::ElementwiseKernel;
 use crate::floats::FloatKernel;
+use crate::product::Span;
 use crate::rows::Rows;
+use crate::stored::StoredKernel;
 use crate::{DenseWeights, DepthwiseWeights, KernelError, Output, Product, Scratch, scalar};
 
 /// An instruction set for which kernels are written.
@@ -77,8 +79,8 @@ pub(crate) struct DepthwiseKernel {
     pub(crate) run: fn(&PackedDepthwise, DepthwiseRun<'_>, &mut Scratch),
 }
 
-/// `a`, `b` and the rows of `a`, into the output.
-type ProductKernel = fn(&Product, &[u8], &[u8], usize, &mut Scratch, &mut [u8]);
+/// Some of `a` and `b` into the output.
+type ProductKernel = fn(&Product, &Span, [&[u8]; 2], &mut Scratch, &mut [u8]);
 
 /// The functions of one instruction set. Weights packed by one row are run by the same row only.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,8 @@ pub struct Table {
     /// Products of two activations.
     pub(crate) product: ProductKernel,
     pub(crate) elementwise: ElementwiseKernel,
+    /// Quantized rows.
+    pub(crate) stored: StoredKernel,
     /// Everything in floats.
     pub(crate) float: FloatKernel,
 }

@@ -5,6 +5,7 @@
 //! outermost: a panel stays in the first-level cache while the block's rows, a few of them at a time, go past it.
 
 use crate::dense::{DenseForm, PackedDense};
+use crate::requantize::SumTile;
 use crate::rows::Rows;
 use crate::scratch::room;
 use crate::{DenseWeights, KernelError, Output, Scratch};
@@ -113,27 +114,82 @@ pub(crate) fn pack(shape: &TileShape, weights: &DenseWeights<'_>) -> Result<Pack
     Ok(PackedDense { depth, piece: weights.piece, columns, starts, form })
 }
 
-/// Brings bytes, one row for each of the depth, into the order of `shape`, each less 128.
+/// Brings bytes into the order of `shape`, each less 128. `steps` lead from row to row, one for each of the depth, and
+/// from column to column.
 ///
 /// `packed` has zeros where there is nothing.
 #[inline(always)]
-pub(crate) fn pack_bytes(shape: &TileShape, bytes: &[u8], depth: usize, columns: usize, packed: &mut [i8]) {
+pub(crate) fn pack_bytes(
+    shape: &TileShape,
+    bytes: &[u8],
+    steps: [usize; 2],
+    [depth, columns]: [usize; 2],
+    packed: &mut [i8],
+) {
     let (group, width) = (shape.group, columns.next_multiple_of(shape.lanes));
     let padded = depth.next_multiple_of(group);
     let mut first = 0;
     while first < width {
         let (_, panel) = panel_of(shape, first, width);
-        let count = panel.min(columns - first);
+        let bytes = bytes.get(first * steps[1]..).unwrap_or_default();
         let panel_bytes = &mut packed[first * padded..(first + panel) * padded];
-        for (number, places) in panel_bytes.chunks_exact_mut(panel * group).enumerate() {
-            for part in 0..group.min(depth - number * group) {
-                let row = &bytes[(number * group + part) * columns + first..][..count];
-                for (place, &byte) in places[part..].iter_mut().step_by(group).zip(row) {
-                    *place = (byte ^ 0x80) as i8;
+        let sizes = [depth, panel.min(columns - first)];
+        match group {
+            2 => pack_panel::<2>(bytes, steps, sizes, panel, panel_bytes),
+            4 => pack_panel::<4>(bytes, steps, sizes, panel, panel_bytes),
+            _ => pack_panel::<8>(bytes, steps, sizes, panel, panel_bytes),
+        }
+        first += panel;
+    }
+}
+
+/// One panel `panel` columns wide.
+#[inline(always)]
+fn pack_panel<const GROUP: usize>(
+    bytes: &[u8],
+    steps: [usize; 2],
+    [depth, columns]: [usize; 2],
+    panel: usize,
+    packed: &mut [i8],
+) {
+    let less = |byte: u8| (byte ^ 0x80) as i8;
+    for (number, places) in packed.chunks_exact_mut(panel * GROUP).enumerate() {
+        let first = number * GROUP;
+        let places = &mut places.as_chunks_mut::<GROUP>().0[..columns];
+        let bytes = &bytes[first * steps[0]..];
+        if steps[0] == 1 && first + GROUP <= depth {
+            for (column, place) in places.iter_mut().enumerate() {
+                if let Some(group) = bytes[column * steps[1]..].first_chunk::<GROUP>() {
+                    *place = group.map(less);
+                }
+            }
+        } else if steps[1] == 1 && first + GROUP <= depth {
+            let rows: [&[u8]; GROUP] = std::array::from_fn(|part| &bytes[part * steps[0]..][..columns]);
+            for (column, place) in places.iter_mut().enumerate() {
+                *place = std::array::from_fn(|part| less(rows[part][column]));
+            }
+        } else {
+            for part in 0..GROUP.min(depth - first) {
+                for (column, place) in places.iter_mut().enumerate() {
+                    place[part] = less(bytes[part * steps[0] + column * steps[1]]);
                 }
             }
         }
-        first += panel;
+    }
+}
+
+/// Adds to each of `sums` the bytes of its column; `steps` as above.
+#[inline(always)]
+pub(crate) fn add_up(bytes: &[u8], steps: [usize; 2], [depth, columns]: [usize; 2], sums: &mut [i32]) {
+    if steps[0] == 1 {
+        for (column, sum) in sums[..columns].iter_mut().enumerate() {
+            *sum += bytes[column * steps[1]..][..depth].iter().map(|&byte| i32::from(byte)).sum::<i32>();
+        }
+        return;
+    }
+    for row in 0..depth {
+        let row = bytes[row * steps[0]..].iter().step_by(steps[1].max(1));
+        sums[..columns].iter_mut().zip(row).for_each(|(sum, &byte)| *sum += i32::from(byte));
     }
 }
 
@@ -236,7 +292,14 @@ impl Panel<'_> {
                 low: requantization.low,
                 high: requantization.high,
             })),
-            Output::Floats { .. } | Output::Shifted { .. } | Output::Scaled { .. } => {
+            Output::Shifted { data, stride, requantization, shifts, table } => {
+                let width = self.starts.len();
+                K::run(tile(TileOutput::Sums { data: sums, stride: width }));
+                let sums = SumTile { sums, width, columns: self.columns, first: self.first };
+                let (shifts, places) = (&shifts[at..at + count], &mut data[at * *stride + self.first..]);
+                (table.elementwise.requantize)(requantization, &sums, shifts, places, *stride);
+            }
+            Output::Floats { .. } | Output::Scaled { .. } => {
                 let width = self.starts.len();
                 let sums = &mut sums[..width * count];
                 K::run(tile(TileOutput::Sums { data: sums, stride: width }));

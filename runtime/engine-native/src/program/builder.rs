@@ -155,6 +155,12 @@ impl Builder {
         self.steps.iter_mut().rev().find(|step| step.buffers().1 == buffer)
     }
 
+    /// Another buffer, whose elements lie as those of `like` do.
+    pub(crate) fn seen_as(&mut self, like: ValueId, buffer: BufferId, element: Element) -> ValueId {
+        let Value { element: own, buffer: now, shape, order } = self.values[like].clone();
+        if own == element && now == buffer { like } else { self.add_view(element, buffer, &shape, order) }
+    }
+
     fn add_view(&mut self, element: Element, buffer: BufferId, shape: &[usize], order: Vec<usize>) -> ValueId {
         self.values.push(Value { element, buffer, shape: shape.to_vec(), order });
         self.values.len() - 1

@@ -142,7 +142,11 @@ impl Memory {
     /// Copies an output of the model out, in the model's type.
     pub(crate) fn export(&self, place: OutputPlace, output: &mut [u8]) {
         let write_floats = |output: &mut [u8], floats: &[f32]| {
-            output.chunks_exact_mut(4).zip(floats).for_each(|(to, from)| to.copy_from_slice(&from.to_le_bytes()));
+            for (to, &from) in output.chunks_exact_mut(4).zip(floats) {
+                // What is no number has other bits on other CPUs.
+                let value = if from.is_nan() { f32::NAN } else { from };
+                to.copy_from_slice(&value.to_le_bytes());
+            }
         };
         let stored = match &self.places[place.buffer] {
             Place::Floats(range) => return write_floats(output, &self.floats[range.clone()]),

@@ -7,6 +7,7 @@ mod float_step;
 mod float_workers;
 mod memory;
 mod step;
+mod stored_step;
 mod workers;
 
 pub(crate) use builder::{Builder, Element, ValueId, channels_last, plain};
@@ -14,6 +15,7 @@ pub(crate) use dynamic_step::{DynamicStep, RangeId};
 pub(crate) use float_step::{FloatPart, FloatStep};
 pub(crate) use memory::Memory;
 pub(crate) use step::{ConcatPart, Step};
+pub(crate) use stored_step::StoredStep;
 pub(crate) use workers::Workers;
 
 use workers::products_min;

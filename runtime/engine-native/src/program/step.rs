@@ -6,7 +6,7 @@ use runtime_kernels::{
 };
 use runtime_tensor::Tensor;
 
-use super::{BufferId, DynamicStep, FloatStep, Memory, Workers};
+use super::{BufferId, DynamicStep, FloatStep, Memory, StoredStep, Workers};
 
 /// One input of a concatenation.
 #[derive(Debug)]
@@ -118,6 +118,8 @@ pub(crate) enum Step {
         input: BufferId,
         output: BufferId,
     },
+    /// Quantized rows and functions of bytes.
+    Stored(StoredStep),
     /// Float arithmetic.
     Float(FloatStep),
     /// Over what is quantized at run time.
@@ -132,6 +134,7 @@ impl Step {
             | Self::ImportInput { output, .. }
             | Self::ImportFloats { output, .. } => (vec![], *output),
             Self::Add { a, b, output, .. } => (vec![*a, *b], *output),
+            Self::Stored(step) => step.buffers(),
             Self::Float(step) => step.buffers(),
             Self::Dynamic(step) => step.buffers(),
             Self::Concat { parts, output, .. } => (parts.iter().map(|part| part.input).collect(), *output),
@@ -155,6 +158,7 @@ impl Step {
     pub(crate) fn products(&self) -> usize {
         match self {
             Self::Convolve { convolution, .. } => convolution.products(),
+            Self::Stored(step) => step.products(),
             Self::Float(step) => step.products(),
             Self::Dynamic(step) => step.products(),
             Self::Dense { linear, rows, .. } | Self::DenseToFloats { linear, rows, .. } => linear.products(*rows),
@@ -169,6 +173,7 @@ impl Step {
             Self::Dense { linear, requantization, .. } => linear.bytes() + requantization.bytes(),
             Self::DenseToFloats { linear, multipliers, .. } => linear.bytes() + multipliers.len() * 4,
             Self::Lookup { .. } => 256,
+            Self::Stored(step) => step.weight_bytes(),
             Self::Float(step) => step.weight_bytes(),
             Self::Dynamic(step) => step.weight_bytes(),
             Self::Concat { parts, .. } => parts.iter().filter(|part| part.lookup.is_some()).count() * 256,
@@ -219,6 +224,7 @@ impl Step {
                 let (from, data) = memory.read_write_floats(*input, *output);
                 with.linear_to_floats(linear, from, *rows, multipliers, data);
             }
+            Self::Stored(step) => step.run(with, memory),
             Self::Float(step) => step.run(with, memory),
             Self::Dynamic(step) => step.run(with, memory),
             Self::Concat { parts, stride, output } => concat(parts, *stride, *output, memory),
@@ -248,7 +254,7 @@ impl Step {
             }
             Self::Lookup { lookup, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                lookup.run(from, to);
+                table.lookup(lookup, from, to);
             }
             Self::MaxPool { window, channels, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);

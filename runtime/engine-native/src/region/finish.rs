@@ -1,20 +1,19 @@
 //! Where a pending result meets its quantization: kernels are built and steps emitted.
 
+use std::rc::Rc;
+
 use runtime_kernels::{
-    Add, Affine, AveragePool, Convolution, DenseWeights, GlobalAveragePool, KernelError, Linear, Lookup, OutputScale,
+    Affine, AveragePool, Convolution, DenseWeights, GlobalAveragePool, LayerNorm, Linear, Lookup, OutputScale,
     Requantization,
 };
 
-use super::float::real_numbers;
-use super::meaning::{Function, Meaning, Pending, Work};
+use super::float::{real_numbers, refused};
+use super::meaning::{Meaning, Pending, Work};
 use super::quantized::stored;
 use super::reader::{Reader, Reason};
+use super::tables::Tabled;
 use super::weights::{Bias, Weights};
 use crate::program::{ConcatPart, Element, Step, ValueId, channels_last, plain};
-
-fn refused(error: KernelError) -> Reason {
-    format!("failed to {error}")
-}
 
 impl Reader<'_> {
     /// The stored bytes of `pending` under the quantization `y`.
@@ -55,14 +54,13 @@ impl Reader<'_> {
                 self.builder.add_step(Step::Dense { linear, requantization, rows: *rows, input, output });
                 Ok(value)
             }
-            Work::Add { a: (a, a_affine), b: (b, b_affine) } => {
-                let add = Add::new(a_affine, b_affine, y, bounds).map_err(refused)?;
-                let order = self.builder.value(*a).order.clone();
-                let b = self.builder.in_order(*b, &order)?;
-                let (value, a, output) = self.output_of(*a, y, shape, order);
-                self.builder.add_step(Step::Add { add, a, b: self.builder.buffer(b), output });
-                Ok(value)
+            Work::Pair { operation, a, b } => self.quantized_pair((*operation, *a, *b), y, bounds, shape),
+            Work::Product { a, b } => self.quantized_product([*a, *b], y, bounds, shape),
+            Work::LayerNorm { input, x, scale, bias, epsilon } => {
+                let norm = LayerNorm::new(x, scale, bias, *epsilon, Some((y, bounds))).map_err(refused)?;
+                Ok(self.quantized_layer_norm(*input, norm, y))
             }
+            Work::Softmax { input, scale, width } => self.quantized_softmax((*input, *scale, *width), y, bounds),
             Work::AveragePool { input, x, window, channels, count_padding } => {
                 let pool = AveragePool::new(window.clone(), *channels, *x, *y, bounds, *count_padding);
                 let pool = Box::new(pool.map_err(refused)?);
@@ -81,9 +79,15 @@ impl Reader<'_> {
                 let parts: Vec<_> = parts.iter().map(|(value, x)| (*value, Some(lookup(x)))).collect();
                 self.concatenated(&parts, *axis, stored(y), shape)
             }
-            Work::Function { input, x, function } => {
-                let lookup = Lookup::new(x, y, |value| function.apply(value)).bounded(bounds[0], bounds[1]);
-                Ok(self.looked_up(*input, lookup, y))
+            Work::Mean { input, x, pixels, channels } => {
+                let pool = Box::new(GlobalAveragePool::new(*pixels, *channels, *x, *y, bounds).map_err(refused)?);
+                let (value, input, output) = self.output_of(*input, y, shape, plain(shape.len()));
+                self.builder.add_step(Step::GlobalAveragePool { pool, input, output });
+                Ok(value)
+            }
+            Work::Table(Tabled { input, values }) => {
+                let lookup = Lookup::of(values.map(|value| y.quantize(value))).bounded(bounds[0], bounds[1]);
+                Ok(self.looked_up(*input, &lookup, y))
             }
         }
     }
@@ -162,7 +166,10 @@ impl Reader<'_> {
     }
 
     /// A result that is never quantized: exact where float arithmetic is one operation an element.
-    fn floats_of_pending(&mut self, pending: &Pending) -> Result<ValueId, Reason> {
+    fn floats_of_pending(&mut self, pending: &Rc<Pending>) -> Result<ValueId, Reason> {
+        if let Some(tabled) = self.tabled(&Meaning::Pending(Rc::clone(pending))) {
+            return Ok(self.floats_of_table(&tabled));
+        }
         match pending.work.as_ref() {
             Work::Dense { input, x, weights, bias, rows } if !pending.is_bounded() => {
                 let linear = Box::new(self.linear(x, weights, bias)?);
@@ -172,9 +179,12 @@ impl Reader<'_> {
                 self.builder.add_step(Step::DenseToFloats { linear, multipliers, rows: *rows, input, output });
                 Ok(value)
             }
-            Work::Function { input, x, function: Function::Sigmoid } if !pending.is_bounded() => {
-                let float = self.dequantized(*input, x);
-                Ok(self.sigmoid(float))
+            Work::LayerNorm { input, x, scale, bias, epsilon } if !pending.is_bounded() => {
+                let norm = LayerNorm::new(x, scale, bias, *epsilon, None).map_err(refused)?;
+                Ok(self.layer_norm_to_floats(*input, norm))
+            }
+            Work::Softmax { input, scale, width } if !pending.is_bounded() => {
+                self.softmax_to_floats((*input, *scale, *width))
             }
             _ => self.float_pending(pending),
         }

@@ -55,6 +55,9 @@ impl Reader<'_> {
     }
 
     pub(crate) fn mat_mul(&mut self, node: &Node) -> Result<Meaning, Reason> {
+        if matches!(self.input_meaning(node, 1)?, Meaning::Real(..)) {
+            return self.product(node);
+        }
         let (input, x) = self.rows_input(node)?;
         let weights = self.weights(node, 1, ChannelAxis::Second)?;
         Ok(Meaning::Pending(self.dense(node, (input, x), weights, Bias::None)?.into()))

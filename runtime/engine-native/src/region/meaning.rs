@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
-use runtime_kernels::{Affine, ConvolutionShape, Window, sigmoid};
+use runtime_kernels::{Affine, Binary, ConvolutionShape, Window};
 use runtime_tensor::Tensor;
 
 use super::dynamic::Dynamic;
+use super::pairwise::Side;
+use super::tables::Tabled;
 use super::weights::{Bias, Weights};
 use crate::program::ValueId;
 
@@ -68,41 +70,66 @@ impl Pending {
 /// What gives a pending result.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Convolution { input: ValueId, x: Affine, weights: Weights, bias: Bias, window: Window, channels: ConvolutionShape },
-    Dense { input: ValueId, x: Affine, weights: Weights, bias: Bias, rows: usize },
-    Add { a: (ValueId, Affine), b: (ValueId, Affine) },
-    AveragePool { input: ValueId, x: Affine, window: Window, channels: usize, count_padding: bool },
-    GlobalAveragePool { input: ValueId, x: Affine, pixels: usize, channels: usize },
-    Concat { parts: Vec<(ValueId, Affine)>, axis: usize },
-    Function { input: ValueId, x: Affine, function: Function },
-}
-
-/// A function of one real number; plain arithmetic or `libm`, so that its table is the same everywhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Function {
-    Identity,
-    Sigmoid,
-    Tanh,
-    LeakyRelu { slope: f32 },
-    HardSigmoid { alpha: f32, beta: f32 },
-    HardSwish,
-}
-
-impl Function {
-    pub(crate) fn apply(self, value: f32) -> f32 {
-        match self {
-            Self::Identity => value,
-            Self::Sigmoid => sigmoid(value),
-            Self::Tanh => libm::tanhf(value),
-            Self::LeakyRelu { slope } => {
-                if value < 0.0 {
-                    slope * value
-                } else {
-                    value
-                }
-            }
-            Self::HardSigmoid { alpha, beta } => (alpha * value + beta).clamp(0.0, 1.0),
-            Self::HardSwish => value * (value / 6.0 + 0.5).clamp(0.0, 1.0),
-        }
-    }
+    Convolution {
+        input: ValueId,
+        x: Affine,
+        weights: Weights,
+        bias: Bias,
+        window: Window,
+        channels: ConvolutionShape,
+    },
+    Dense {
+        input: ValueId,
+        x: Affine,
+        weights: Weights,
+        bias: Bias,
+        rows: usize,
+    },
+    Pair {
+        operation: Binary,
+        a: Side,
+        b: Side,
+    },
+    Product {
+        a: (ValueId, Affine),
+        b: (ValueId, Affine),
+    },
+    AveragePool {
+        input: ValueId,
+        x: Affine,
+        window: Window,
+        channels: usize,
+        count_padding: bool,
+    },
+    GlobalAveragePool {
+        input: ValueId,
+        x: Affine,
+        pixels: usize,
+        channels: usize,
+    },
+    Concat {
+        parts: Vec<(ValueId, Affine)>,
+        axis: usize,
+    },
+    /// A mean over all but the last `channels` elements of each sample.
+    Mean {
+        input: ValueId,
+        x: Affine,
+        pixels: usize,
+        channels: usize,
+    },
+    LayerNorm {
+        input: ValueId,
+        x: Affine,
+        scale: Vec<f32>,
+        bias: Vec<f32>,
+        epsilon: f32,
+    },
+    /// Over rows of `width` bytes, neighbouring ones `scale` apart.
+    Softmax {
+        input: ValueId,
+        scale: f32,
+        width: usize,
+    },
+    Table(Tabled),
 }

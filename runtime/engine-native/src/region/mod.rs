@@ -14,11 +14,16 @@ mod float;
 mod linear;
 mod meaning;
 mod movement;
+mod normal;
+mod pairwise;
 mod partition;
 mod parts;
 mod patterns;
+mod product;
 mod quantized;
 mod reader;
+mod resize;
+mod tables;
 mod weights;
 mod windows;
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use runtime_graph::Node;
-use runtime_kernels::{Affine, Lookup};
+use runtime_kernels::Affine;
 use runtime_tensor::{ElementType, Tensor};
 
 use super::meaning::{Meaning, RealConstant};
@@ -149,22 +149,6 @@ impl Reader<'_> {
         let Slices { scales, zero_points, axis } = self.slices(node, tensor.shape())?;
         let constant = RealConstant { tensor: tensor.clone(), scales, zero_points, axis };
         Ok(Meaning::RealConstant(Rc::new(constant)))
-    }
-
-    /// The stored bytes of the real tensor (`input`, `x`) under another quantization.
-    pub(crate) fn requantized(&mut self, input: ValueId, x: &Affine, y: &Affine) -> ValueId {
-        self.looked_up(input, Lookup::requantizing(x, y), y)
-    }
-
-    /// `lookup` of every byte of `input`; `input` itself when nothing changes.
-    pub(crate) fn looked_up(&mut self, input: ValueId, lookup: Lookup, y: &Affine) -> ValueId {
-        if lookup.is_identity() && self.builder.value(input).element == stored(y) {
-            return input;
-        }
-        let value = self.like(input, stored(y));
-        let (input, output) = (self.builder.buffer(input), self.builder.buffer(value));
-        self.builder.add_step(Step::Lookup { lookup: Box::new(lookup), input, output });
-        value
     }
 
     /// A new value with shape and order of `value`.

@@ -9,7 +9,8 @@ use runtime_tensor::{ElementType, Tensor};
 
 use super::batch::Batch;
 use super::meaning::Meaning;
-use crate::program::{Builder, Element, Program, Step, ValueId};
+use super::tables::Derived;
+use crate::program::{BufferId, Builder, Element, Program, Step, ValueId};
 
 /// Why a node has no meaning here.
 pub(crate) type Reason = String;
@@ -18,7 +19,7 @@ pub(crate) type Reason = String;
 pub(crate) const NO_KERNEL: &str = "no kernel for this operator";
 
 /// Operators of which only the first input is data; what feeds the others is worked out by shape inference.
-const FIRST_INPUT_ONLY: [&str; 5] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Clip"];
+const FIRST_INPUT_ONLY: [&str; 7] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Clip", "Resize", "Upsample"];
 
 /// The state of the walk.
 pub(crate) struct Reader<'a> {
@@ -34,6 +35,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) fusible: BTreeMap<String, ValueId>,
     /// Float inputs of the model that are in the arena.
     pub(crate) imports: BTreeMap<usize, ValueId>,
+    /// Buffers of bytes that are functions of the bytes of other buffers.
+    pub(crate) derived: BTreeMap<BufferId, Derived>,
     /// Whether a step does float arithmetic that is not the same on every CPU.
     pub(crate) approximate: bool,
     left_out: Vec<Refused>,
@@ -64,6 +67,7 @@ impl<'a> Reader<'a> {
             readers,
             fusible: BTreeMap::new(),
             imports: BTreeMap::new(),
+            derived: BTreeMap::new(),
             approximate: false,
             left_out: Vec::new(),
         }
@@ -233,14 +237,16 @@ impl<'a> Reader<'a> {
             "Conv" => self.conv(node),
             "Gemm" => self.gemm(node),
             "MatMul" => self.mat_mul(node),
-            "Add" => self.add(node),
+            "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Sum" => self.pairwise(node),
             "Relu" => self.clip(node, 0.0, f32::INFINITY),
             "Clip" => {
                 let (low, high) = self.clip_bounds(node)?;
                 self.clip(node, low, high)
             }
-            "Sigmoid" | "Tanh" | "LeakyRelu" | "HardSigmoid" | "HardSwish" => self.function(node),
             "Softmax" => self.softmax(node),
+            "LayerNormalization" => self.layer_norm(node),
+            "ReduceMean" => self.mean(node),
+            "Resize" | "Upsample" => self.resize(node),
             "MaxPool" | "GlobalMaxPool" => self.max_pool(node),
             "AveragePool" => self.average_pool(node),
             "GlobalAveragePool" => self.global_average_pool(node),
@@ -248,6 +254,8 @@ impl<'a> Reader<'a> {
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" | "Transpose" => {
                 self.movement(node)
             }
+            "Sigmoid" | "Tanh" | "Erf" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Abs" | "Neg" | "Softplus"
+            | "Gelu" | "HardSwish" | "LeakyRelu" | "Elu" | "HardSigmoid" | "Pow" => self.function(node),
             _ => Err(NO_KERNEL.into()),
         }
     }

@@ -56,7 +56,7 @@ fn the_reason_stands_beside_the_node() {
 }
 
 #[test]
-fn what_no_integer_kernel_takes_is_float_and_covered() {
+fn what_no_integer_kernel_takes_is_covered_and_float_where_it_sums_products() {
     let mut with_rows = around(vec![
         Node::new("DequantizeLinear", &["w", "w_scale"], &["w_real"]).with("axis", Attribute::Int(0)),
         Node::new("MatMul", &["x_real", "w_real"], &["m"]),
@@ -70,27 +70,23 @@ fn what_no_integer_kernel_takes_is_float_and_covered() {
         Node::new("MatMul", &["s", "w_real"], &["m"]),
     ]);
     matrix(&mut unquantized_sum, "w", &[0.1]);
-    let rows = [
-        ("scales along the depth", NumericsClass::Float, with_rows),
-        ("float weights", NumericsClass::Float, float_weights),
-        ("a sum that is not quantized", NumericsClass::Float, unquantized_sum),
-        // One element at a time: the same on every CPU.
-        ("a float input", NumericsClass::Exact, around(vec![Node::new("Relu", &["x"], &["m"])])),
-        ("a function", NumericsClass::Exact, around(vec![Node::new("Exp", &["x_real"], &["m"])])),
+    // 0.1 * (0..4) - 2 * 0.2 * (4..8) + 0.5 * 0.3 * (8..12) for x in steps of 0.5: 1, -2, 0.5, 0. The sum is twice
+    // 0.1 * ((0..4) - 2 * (4..8) + 0.5 * (8..12)).
+    let rows: [(&str, Graph, NumericsClass, [f32; 4]); 5] = [
+        ("scales along the depth", with_rows, NumericsClass::Float, [-0.5, -0.5, -0.5, -1.0]),
+        ("float weights", float_weights, NumericsClass::Float, [-0.5; 4]),
+        ("a sum that is not quantized", unquantized_sum, NumericsClass::Float, [-1.0; 4]),
+        (
+            "bounds of a float input",
+            around(vec![Node::new("Relu", &["x"], &["m"])]),
+            NumericsClass::Exact,
+            [1.0, 0.0, 0.5, 0.0],
+        ),
+        ("a function", around(vec![Node::new("Exp", &["x_real"], &["m"])]), NumericsClass::Exact, [2.5, 0.0, 1.5, 1.0]),
     ];
-    // x in steps of 0.5: 1, -2, 0.5, 0.
     let x = Tensor::from_f32(vec![1, 4], vec![1.1, -2.0, 0.4, 0.0]).unwrap();
-    let expected: [[f32; 4]; 5] = [
-        // 0.1 * (0..4) - 2 * 0.2 * (4..8) + 0.5 * 0.3 * (8..12).
-        [-0.5, -0.5, -0.5, -1.0],
-        [-0.5; 4],
-        // Twice 0.1 * ((0..4) - 2 * (4..8) + 0.5 * (8..12)).
-        [-1.0, -1.0, -1.0, -1.0],
-        [1.0, 0.0, 0.5, 0.0],
-        [2.5, 0.0, 1.5, 1.0],
-    ];
     let mut wrong = Vec::new();
-    for ((name, numerics, graph), expected) in rows.iter().zip(expected) {
+    for (name, graph, numerics, expected) in &rows {
         let mut session = load_with(graph, &LoadOptions { strict: true, ..LoadOptions::default() }).unwrap();
         let answer = session.run(&[("x".into(), x.clone())], &[], None).unwrap();
         let found = answer[0].1.as_f32().unwrap();

@@ -12,3 +12,4 @@ mod partial;
 mod partial_random;
 mod requests;
 mod threads;
+mod transformers;

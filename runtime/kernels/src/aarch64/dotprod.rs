@@ -19,6 +19,7 @@ pub(crate) const TABLE: Table = Table {
     depthwise: neon::TABLE.depthwise,
     product: Product::run_plain,
     elementwise: super::ELEMENTWISE,
+    stored: super::STORED,
     // The compiler's vectors: every CPU of this architecture has them.
     float: crate::floats::lanes::SCALAR,
 };

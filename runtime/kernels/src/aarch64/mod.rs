@@ -14,13 +14,17 @@ pub(crate) use neon::TABLE as NEON;
 
 use crate::dense::PackedDense;
 use crate::elementwise::ElementwiseKernel;
+use crate::stored::StoredKernel;
 use crate::tiles::{self, TileShape};
-use crate::{DenseWeights, KernelError, SIGNED_OFFSET, scalar};
+use crate::{DenseWeights, KernelError, Pairwise, SIGNED_OFFSET, scalar};
 
 /// The scalar loops: NEON is there wherever this architecture is, so the compiler has vectorized them already, and a
 /// fused multiply-add is one instruction.
 const ELEMENTWISE: ElementwiseKernel =
     ElementwiseKernel { add: |add, a, b, y| add.run_fused(a, b, y), ..scalar::TABLE.elementwise };
+
+/// The same for quantized rows.
+const STORED: StoredKernel = StoredKernel { pairwise: Pairwise::run::<true>, ..StoredKernel::PLAIN };
 
 /// Packs weights for a kernel that reads activations as signed, 128 less than stored. Their zero point is 128 less too.
 fn pack_signed(shape: &TileShape, weights: &DenseWeights<'_>) -> Result<PackedDense, KernelError> {

@@ -22,6 +22,7 @@ pub(crate) const TABLE: Table = Table {
     depthwise: DepthwiseKernel { pack: crate::scalar::depthwise::pack, run: depthwise::run },
     product: Product::run_plain,
     elementwise: super::ELEMENTWISE,
+    stored: super::STORED,
     // The compiler's vectors: every CPU of this architecture has them.
     float: crate::floats::lanes::SCALAR,
 };

@@ -79,7 +79,7 @@ impl Broadcast {
     }
 
     #[inline(always)]
-    fn each(&self, [a, b]: [&[f32]; 2], output: &mut [f32], work: impl Fn(f32, f32) -> f32) {
+    pub(crate) fn each<T: Copy>(&self, [a, b]: [&[T]; 2], output: &mut [T], work: impl Fn(T, T) -> T) {
         if self.length == 0 {
             return;
         }

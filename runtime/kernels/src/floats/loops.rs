@@ -75,11 +75,60 @@ impl Table {
 mod tests {
     use proptest::prelude::*;
 
+    use super::*;
+    use crate::Window;
     use crate::floats::lanes::tests::{assert_close, random};
     use crate::table::every_available;
 
+    const FUNCTIONS: [FloatFunction; 12] = [
+        FloatFunction::Linear { scale: 0.3, offset: 0.7 },
+        FloatFunction::HardSwish,
+        FloatFunction::Sigmoid,
+        FloatFunction::Swish,
+        FloatFunction::Tanh,
+        FloatFunction::Erf,
+        FloatFunction::Gelu,
+        FloatFunction::GeluTanh,
+        FloatFunction::Exp,
+        FloatFunction::Sqrt,
+        FloatFunction::Reciprocal,
+        FloatFunction::Square,
+    ];
+    const OPERATIONS: [Binary; 6] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
+
     fn many(count: usize, next: &mut impl FnMut() -> f32) -> Vec<f32> {
         (0..count).map(|_| next()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_instruction_set_gives_the_scalar_bits(rows in 1usize..5, width in 1usize..70, seed in any::<u64>()) {
+            let mut next = random(seed);
+            let x: Vec<f32> = (0..rows * width).map(|_| next() * 8.0).collect();
+            let (scale, bias) = (many(width, &mut next), many(width, &mut next));
+            let space = [1, rows];
+            let window =
+                Window { input: space, kernel: space, stride: [1, 1], dilation: [1, 1], pad: [0, 0], output: [1, 1] };
+            let mean = FloatPool::average(window, width, false).unwrap();
+            let shape = Broadcast::new(&[rows, width], [&[width, 1], &[0, 1]]).unwrap();
+            let answers = |table: &Table| {
+                let mut all = vec![vec![0.0; x.len()]; 2 + FUNCTIONS.len() + OPERATIONS.len()];
+                table.float_softmax(&x, width, &mut all[0]);
+                table.layer_norm(&x, &scale, &bias, 0.01, &mut all[1]);
+                let (functions, operations) = all[2..].split_at_mut(FUNCTIONS.len());
+                FUNCTIONS.iter().zip(functions).for_each(|(&function, y)| table.float_function(function, &x, y));
+                OPERATIONS.iter().zip(operations).for_each(|(&work, y)| table.float_binary(&shape, work, [&x, &bias], y));
+                all.push(vec![0.0; width]);
+                table.float_pool(&mean, &x, &mut all[2 + FUNCTIONS.len() + OPERATIONS.len()]);
+                // What is no number may have any bits.
+                let bits = |value: f32| if value.is_nan() { u32::MAX } else { value.to_bits() };
+                all.into_iter().map(|values| values.into_iter().map(bits).collect()).collect::<Vec<Vec<u32>>>()
+            };
+            let expected = answers(crate::dispatch(crate::Isa::Scalar).unwrap());
+            for table in every_available() {
+                prop_assert_eq!(&answers(table), &expected, "{}", table.isa.name());
+            }
+        }
     }
 
     proptest! {

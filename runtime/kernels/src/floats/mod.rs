@@ -1,8 +1,10 @@
 //! Float kernels: `f32`, channels last, the same shapes of work as the integer kernels.
 //!
-//! Sums are made in another order on every instruction set, and functions are polynomials that are right to a few
-//! units in the last place: answers agree within tolerances, not to the byte. A model that uses one is of numerics
-//! class float. The functions of [`float`](crate::float) stay the ones of exact models.
+//! Sums of products are made in another order, and with fused multiply-adds, on every instruction set: answers agree
+//! within tolerances, not to the byte, and a model that uses one is of numerics class float. The other loops
+//! ([`loops`]) are one sequence of IEEE operations each, lanes of a sum included, and give the same bits on every
+//! instruction set; their functions are polynomials that are right to a few units in the last place. The functions of
+//! [`float`](crate::float) are those of `libm`.
 //!
 //! [`lanes`] has the kernels written once for every width of vectors; an instruction set gives its [`lanes::Vector`]
 //! and one [`FloatKernel`].

@@ -34,11 +34,6 @@ impl FloatPool {
         Ok(Self { window, channels, kind: Kind::Average { count_padding } })
     }
 
-    /// Whether it takes the largest element, not the mean.
-    pub fn is_max(&self) -> bool {
-        self.kind == Kind::Max
-    }
-
     /// Pools whole images.
     #[inline(always)]
     pub(crate) fn run(&self, input: &[f32], output: &mut [f32]) {

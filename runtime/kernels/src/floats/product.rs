@@ -19,7 +19,7 @@ pub struct ProductSide {
 
 impl ProductSide {
     /// The last element's place, counted from the first.
-    fn reach(&self, batch: &[usize], rows: usize, columns: usize) -> usize {
+    pub(crate) fn reach(&self, batch: &[usize], rows: usize, columns: usize) -> usize {
         let axes = self.batch.iter().zip(batch).chain([(&self.rows, &rows), (&self.columns, &columns)]);
         axes.map(|(step, &size)| step.saturating_mul(size.saturating_sub(1))).fold(0, usize::saturating_add)
     }

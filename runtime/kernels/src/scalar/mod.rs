@@ -29,5 +29,6 @@ pub(crate) const TABLE: Table = Table {
         average_pool: AveragePool::run,
         global_average_pool: GlobalAveragePool::run,
     },
+    stored: crate::stored::StoredKernel::PLAIN,
     float: crate::floats::lanes::SCALAR,
 };

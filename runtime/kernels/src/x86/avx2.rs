@@ -14,15 +14,16 @@ use crate::dense::{DenseForm, PackedDense};
 use crate::rows::Rows;
 use crate::table::{DenseKernel, DepthwiseKernel};
 use crate::tiles::{self, Tile, TileKernel, TileShape};
-use crate::{DenseWeights, Isa, KernelError, Output, Product, Scratch, Table};
+use crate::{DenseWeights, Isa, KernelError, Output, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Avx2,
     available: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
     dense: DenseKernel { pack, run },
     depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
-    product: Product::run_tiles::<Wide>,
+    product: super::elementwise::product::<Wide>,
     elementwise: super::elementwise::KERNEL,
+    stored: super::stored::KERNEL,
     float: super::floats::EIGHT,
 };
 

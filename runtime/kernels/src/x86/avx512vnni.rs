@@ -8,15 +8,16 @@ use crate::dense::PackedDense;
 use crate::rows::Rows;
 use crate::table::{DenseKernel, DepthwiseKernel};
 use crate::tiles::{self, Tile, TileKernel, TileOutput, TileShape};
-use crate::{Isa, Output, Product, Scratch, Table};
+use crate::{Isa, Output, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::Avx512Vnni,
     available,
     dense: DenseKernel { pack: |weights| tiles::pack(&Vnni::SHAPE, weights), run },
     depthwise: DepthwiseKernel { pack: depthwise::pack, run: depthwise::run },
-    product: Product::run_tiles::<Vnni>,
-    elementwise: super::elementwise::KERNEL,
+    product: super::elementwise::product::<Vnni>,
+    elementwise: super::elementwise::WIDE,
+    stored: super::stored::WIDE,
     float: super::floats::SIXTEEN,
 };
 

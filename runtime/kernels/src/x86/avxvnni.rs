@@ -7,15 +7,16 @@ use crate::dense::PackedDense;
 use crate::rows::Rows;
 use crate::table::DenseKernel;
 use crate::tiles::{self, Tile, TileKernel, TileShape};
-use crate::{Isa, Output, Product, Scratch, Table};
+use crate::{Isa, Output, Scratch, Table};
 
 pub(crate) const TABLE: Table = Table {
     isa: Isa::AvxVnni,
     available: || (avx2::TABLE.available)() && is_x86_feature_detected!("avxvnni"),
     dense: DenseKernel { pack: |weights| tiles::pack(&Vnni::SHAPE, weights), run },
     depthwise: avx2::TABLE.depthwise,
-    product: Product::run_tiles::<Vnni>,
+    product: super::elementwise::product::<Vnni>,
     elementwise: super::elementwise::KERNEL,
+    stored: super::stored::KERNEL,
     float: super::floats::EIGHT,
 };
 

@@ -9,6 +9,7 @@ mod avx512vnni;
 mod avxvnni;
 mod elementwise;
 mod floats;
+mod stored;
 mod ymm;
 
 pub(crate) use avx2::TABLE as AVX2;

@@ -64,13 +64,24 @@ const BOTH_FORMS: [(&str, Make); 18] = [
     ("softmax", softmax),
 ];
 
-const QDQ_ONLY: [(&str, Make); 12] = [
+const QDQ_ONLY: [(&str, Make); 23] = [
     ("relu", |name, kind| function(name, kind, "Relu", &[], |x| x.max(0.0))),
     ("tanh", |name, kind| function(name, kind, "Tanh", &[], f64::tanh)),
     ("hard_swish", |name, kind| function(name, kind, "HardSwish", &[], |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0))),
     ("hard_sigmoid", |name, kind| {
         function(name, kind, "HardSigmoid", &[], |x| (x * f64::from(0.2f32) + 0.5).clamp(0.0, 1.0))
     }),
+    ("sub", |name, kind| pair(name, kind, "Sub", &[2, 5, 4, 4], &[2, 5, 4, 4], USUAL)),
+    ("sub_broadcast", |name, kind| pair(name, kind, "Sub", &[2, 5, 1, 4], &[2, 1, 3, 4], USUAL)),
+    ("max_broadcast", |name, kind| pair(name, kind, "Max", &[2, 5, 1, 4], &[2, 1, 3, 4], USUAL)),
+    ("add_same", |name, kind| with_itself(name, kind, "Add")),
+    ("mul_same", |name, kind| with_itself(name, kind, "Mul")),
+    ("add_row", add_row),
+    ("div_by_number", |name, kind| by_number(name, kind, "Div", 3.0)),
+    ("mul_by_number", |name, kind| by_number(name, kind, "Mul", -0.75)),
+    ("softmax_of_channels", softmax_of_channels),
+    ("mean_of_rows", |name, kind| mean(name, kind, &[1])),
+    ("mean_of_columns", |name, kind| mean(name, kind, &[-1])),
     ("swish", swish),
     ("gelu", gelu),
     ("layer_normalization", layer_normalization),
@@ -115,9 +126,68 @@ fn end(
 fn pair(name: &str, kind: Kind, plain: &str, left: &[usize], right: &[usize], border: Border) -> Question {
     let mut author = Author::new(name, kind.form, border);
     let (left, right) = (author.input(left, kind.activation), author.input(right, kind.activation));
-    let compute = if plain == "Add" { |a: f64, b: f64| a + b } else { |a: f64, b: f64| a * b };
-    let reals = left.reals.with(&right.reals, compute);
+    let reals = spread(&left.reals, &right.reals, plain);
     end(author, kind, plain, &[&left, &right], reals, &[])
+}
+
+/// `plain` of two tensors, of which the left may be spread too.
+fn spread(left: &Real, right: &Real, plain: &str) -> Real {
+    let shape: Vec<usize> = left.shape.iter().zip(&right.shape).map(|(&a, &b)| a.max(b)).collect();
+    let whole = Real::new(&shape, vec![0.0; shape.iter().product()]);
+    let compute: fn(f64, f64) -> f64 = match plain {
+        "Add" => |a, b| a + b,
+        "Sub" => |a, b| a - b,
+        "Max" => f64::max,
+        _ => |a, b| a * b,
+    };
+    whole.with(left, |_, a| a).with(right, compute)
+}
+
+fn with_itself(name: &str, kind: Kind, plain: &str) -> Question {
+    let mut author = Author::new(name, kind.form, USUAL);
+    let x = author.input(&[2, 5, 4, 4], kind.activation);
+    let reals = spread(&x.reals, &x.reals, plain);
+    end(author, kind, plain, &[&x, &x], reals, &[])
+}
+
+/// A constant row on every row, as quantizers write the bias of a product of tokens.
+fn add_row(name: &str, kind: Kind) -> Question {
+    let mut author = Author::new(name, kind.form, USUAL);
+    let x = author.input(&[2, 5, 24], kind.activation);
+    let row = author.weights(&[24], None, kind.activation, 128);
+    let reals = x.reals.with(&row.reals, |x, row| x + row);
+    end(author, kind, "Add", &[&row, &x], reals, &[])
+}
+
+fn by_number(name: &str, kind: Kind, plain: &str, number: f32) -> Question {
+    let mut author = Author::new(name, kind.form, USUAL);
+    let x = author.input(&[2, 5, 24], kind.activation);
+    let divides = plain == "Div";
+    let reals = x.reals.map(|x| if divides { x / f64::from(number) } else { x * f64::from(number) });
+    let output = author.output_for(reals, kind.activation);
+    let number = author.constant("number", floats(&[], vec![number]));
+    let result = author.node(plain, &[&x.real_name, &number], &[]);
+    author.end_float(&result, &output)
+}
+
+/// Along an axis that is not the last.
+fn softmax_of_channels(name: &str, kind: Kind) -> Question {
+    let mut author = Author::new(name, kind.form, USUAL);
+    let x = author.input(&[2, 12, 3], kind.activation);
+    let reals = x.reals.transposed(&[0, 2, 1]).softmax().transposed(&[0, 2, 1]);
+    end(author, kind, "Softmax", &[&x], reals, &[("axis", Attribute::Int(1))])
+}
+
+/// Over one axis, which stays with size 1.
+fn mean(name: &str, kind: Kind, axes: &[i64; 1]) -> Question {
+    let mut author = Author::new(name, kind.form, USUAL);
+    let x = author.input(&[3, 6, 10], kind.activation);
+    let (order, shape) = if axes[0] == 1 { ([0, 2, 1], [3, 1, 10]) } else { ([0, 1, 2], [3, 6, 1]) };
+    let rows = x.reals.transposed(&order);
+    let width = rows.shape[2];
+    let means = rows.values.chunks_exact(width).map(|row| row.iter().sum::<f64>() / width as f64).collect();
+    let attributes = [("axes", Attribute::Ints(axes.to_vec()))];
+    end(author, kind, "ReduceMean", &[&x], Real::new(&shape, means), &attributes)
 }
 
 fn pool(name: &str, kind: Kind, window: Window, pool: Pool) -> Question {

@@ -55,6 +55,10 @@ pub(super) fn cases() -> Vec<Case> {
                 let make = move |name: &str| of_activations(name, plain, &left, &right);
                 cases.push(case(format!("{start}_{end}"), make));
             }
+            if form == Form::Qdq {
+                let make = move |name: &str| of_attention(name, plain);
+                cases.push(case(format!("{start}_of_attention"), make));
+            }
             let make = move |name: &str| three_axes(name, plain);
             cases.push(case(format!("{start}_three_axes"), make));
         }
@@ -107,6 +111,25 @@ fn of_activations(name: &str, class: Class, left: &[usize], right: &[usize]) -> 
     let (left, right) = (author.input(left, class.activation), author.input(right, class.activation));
     let reals = left.reals.matrix_product(&right.reals);
     end_matmul(author, class, &left, &right, reals)
+}
+
+/// Rows of tokens, each cut into heads, times the transposed rows of others: attention's first product.
+fn of_attention(name: &str, class: Class) -> Question {
+    let mut author = Author::new(name, class.form, class.border);
+    let [tokens, others, heads, width] = [7, 5, 3, 11];
+    let (left, right) = (
+        author.input(&[2, tokens, heads, width], class.activation),
+        author.input(&[2, others, heads, width], class.activation),
+    );
+    let reals = left.reals.transposed(&[0, 2, 1, 3]).matrix_product(&right.reals.transposed(&[0, 2, 3, 1]));
+    let output = author.output_for(reals, class.activation);
+    let moved = |author: &mut Author, value: &Value, order: &[usize]| {
+        author.node("Transpose", &[&value.real_name], &[("perm", super::ints(order))])
+    };
+    let queries = moved(&mut author, &left, &[0, 2, 1, 3]);
+    let keys = moved(&mut author, &right, &[0, 2, 3, 1]);
+    let name = author.node("MatMul", &[&queries, &keys], &[]);
+    author.end_float(&name, &output)
 }
 
 fn gemm(name: &str, class: Class, transposed: bool) -> Question {

@@ -6,7 +6,6 @@ use runtime_kernels::{Binary, Broadcast, FloatFunction, Scaling};
 use super::linear::row_of;
 use super::{refused, spread_steps};
 use crate::program::{Element, FloatStep, Step, ValueId, plain};
-use crate::region::meaning::Function;
 use crate::region::reader::{NO_KERNEL, Reader, Reason};
 
 impl Reader<'_> {
@@ -63,19 +62,6 @@ impl Reader<'_> {
         let (shape, order) = (like.shape.clone(), like.order.clone());
         let input = self.builder.buffer(input);
         self.float_value(&shape, order, |output| FloatStep::Function { function, input, output })
-    }
-
-    /// The same function as the table of an integer kernel has.
-    pub(crate) fn pending_function(&mut self, function: Function, input: ValueId) -> ValueId {
-        let function = match function {
-            Function::Identity => return input,
-            Function::Sigmoid => FloatFunction::Sigmoid,
-            Function::Tanh => FloatFunction::Tanh,
-            Function::LeakyRelu { slope } => FloatFunction::LeakyRelu { slope },
-            Function::HardSigmoid { alpha, beta } => FloatFunction::HardSigmoid { alpha, beta },
-            Function::HardSwish => FloatFunction::HardSwish,
-        };
-        self.function_of(function, input)
     }
 
     /// Powers that are some other operation.
@@ -213,11 +199,10 @@ impl Reader<'_> {
         Ok(self.float_value(shape, order, |output| FloatStep::Binary { shape: broadcast, operation, a, b, output }))
     }
 
-    /// Softmax, not to the byte.
+    /// Softmax by polynomials.
     pub(crate) fn float_softmax(&mut self, input: ValueId, width: usize) -> ValueId {
         let value = self.like(input, Element::Float);
         let (input, output) = (self.builder.buffer(input), self.builder.buffer(value));
-        self.approximate = true;
         self.builder.add_step(Step::Float(FloatStep::Softmax { width, input, output }));
         value
     }

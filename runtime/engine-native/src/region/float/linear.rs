@@ -1,10 +1,10 @@
 //! Float convolutions and matrix products.
 
 use runtime_graph::Node;
-use runtime_kernels::{ConvolutionShape, FloatConvolution, FloatLinear, FloatProduct, ProductSide, Window};
+use runtime_kernels::{ConvolutionShape, FloatConvolution, FloatLinear, FloatProduct, LayerNorm, ProductSide, Window};
 use runtime_tensor::Tensor;
 
-use super::{refused, spread_steps};
+use super::refused;
 use crate::program::{FloatStep, ValueId, channels_last, plain};
 use crate::region::meaning::{Pending, Work};
 use crate::region::reader::{Reader, Reason};
@@ -112,6 +112,10 @@ impl Reader<'_> {
     /// A product of two matrices that are both known only at run time.
     fn float_product(&mut self, node: &Node, a: ValueId, b: ValueId) -> Result<ValueId, Reason> {
         let shape = self.output_shape(node)?;
+        self.float_product_of(a, b, &shape)
+    }
+
+    fn float_product_of(&mut self, a: ValueId, b: ValueId, shape: &[usize]) -> Result<ValueId, Reason> {
         let (rank, a_rank) = (shape.len(), self.builder.value(a).shape.len());
         if rank < 2 || a_rank < 2 || self.builder.value(b).shape.len() < 2 {
             return Err("products with vectors have no kernels; give them a second axis".into());
@@ -120,26 +124,20 @@ impl Reader<'_> {
         let a_lies = self.builder.value(a).order.last() == Some(&(a_rank - 1));
         let a = if a_lies { a } else { self.builder.in_order(a, &plain(a_rank))? };
         let order = if a_rank == rank { self.builder.value(a).order.clone() } else { plain(rank) };
-        let side = |reader: &Self, value: ValueId| -> Result<(ProductSide, [usize; 2]), Reason> {
-            let own = reader.builder.value(value).shape.clone();
-            let steps = reader.builder.axis_steps(value);
-            let last = own.len() - 2;
-            let batch = spread_steps(&own[..last], &steps[..last], &shape[..rank - 2])?;
-            Ok((ProductSide { batch, rows: steps[last], columns: steps[last + 1] }, [own[last], own[last + 1]]))
-        };
-        let ((a_side, [rows, depth]), (b_side, [b_depth, columns])) = (side(self, a)?, side(self, b)?);
+        let ((a_side, [rows, depth]), (b_side, [b_depth, columns])) =
+            (self.product_side(a, shape)?, self.product_side(b, shape)?);
         if depth != b_depth || shape[rank - 2..] != [rows, columns] {
             return Err(format!("{rows} x {depth} times {b_depth} x {columns} for a result of shape {shape:?}"));
         }
         let (a, b) = (self.builder.buffer(a), self.builder.buffer(b));
-        let value = self.builder.add_value(crate::program::Element::Float, &shape, order.clone());
-        let (y_side, _) = side(self, value)?;
+        let value = self.builder.add_value(crate::program::Element::Float, shape, order.clone());
+        let (y_side, _) = self.product_side(value, shape)?;
         // A size of 1 has no step of its own to spread; the kernel asks that columns lie beside each other.
         let beside = |side: ProductSide| ProductSide { columns: 1, ..side };
         let product =
             FloatProduct::new(&shape[..rank - 2], [rows, depth, columns], beside(a_side), b_side, beside(y_side));
         let product = Box::new(product.map_err(refused)?);
-        Ok(self.float_value(&shape, order, |output| FloatStep::Product { product, a, b, output }))
+        Ok(self.float_value(shape, order, |output| FloatStep::Product { product, a, b, output }))
     }
 
     /// A result that is never quantized, in float arithmetic.
@@ -160,17 +158,24 @@ impl Reader<'_> {
                 let step = |output| FloatStep::Dense { linear, rows, input, added: None, output };
                 self.float_value(shape, plain(shape.len()), step)
             }
-            Work::Add { a: (a, a_affine), b: (b, b_affine) } => {
+            Work::Pair { operation, a, b } => self.float_pair((*operation, *a, *b), shape)?,
+            Work::Product { a: (a, a_affine), b: (b, b_affine) } => {
                 let (a, b) = (self.dequantized(*a, a_affine), self.dequantized(*b, b_affine));
-                self.binary_of(runtime_kernels::Binary::Add, a, b, shape)?
+                self.float_product_of(a, b, shape)?
             }
+            Work::LayerNorm { input, x, scale, bias, epsilon } => {
+                let norm = LayerNorm::new(x, scale, bias, *epsilon, None).map_err(refused)?;
+                self.layer_norm_to_floats(*input, norm)
+            }
+            Work::Softmax { input, scale, width } => self.softmax_to_floats((*input, *scale, *width))?,
+            Work::Mean { input, x, pixels, channels } => {
+                let input = self.dequantized(*input, x);
+                self.mean_of(input, *pixels, *channels, shape)?
+            }
+            Work::Table(tabled) => self.floats_of_table(tabled),
             Work::Concat { parts, axis } => {
                 let parts: Vec<ValueId> = parts.iter().map(|(value, x)| self.dequantized(*value, x)).collect();
                 self.concat_of(&parts, *axis, shape)?
-            }
-            Work::Function { input, x, function } => {
-                let input = self.dequantized(*input, x);
-                self.pending_function(*function, input)
             }
             Work::AveragePool { input, x, window, channels, count_padding } => {
                 let input = self.dequantized(*input, x);

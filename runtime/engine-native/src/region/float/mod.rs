@@ -20,7 +20,7 @@ use super::quantized::integers;
 use super::reader::{Reader, Reason};
 use crate::program::{Element, FloatStep, Step, ValueId, plain};
 
-pub(super) fn refused(error: KernelError) -> Reason {
+pub(crate) fn refused(error: KernelError) -> Reason {
     format!("failed to {error}")
 }
 

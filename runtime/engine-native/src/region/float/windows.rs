@@ -61,6 +61,33 @@ impl Reader<'_> {
         let shape = self.output_shape(node)?;
         let input = self.float_input(node, 0)?;
         let from = self.builder.value(input).shape.clone();
+        let (reduced, kept) = self.reduced_axes(node, &from)?;
+        let order: Vec<usize> = std::iter::once(0).chain(reduced.iter().copied()).chain(kept.iter().copied()).collect();
+        let input = self.builder.in_order(input, &order)?;
+        let product = |axes: &[usize]| axes.iter().map(|&axis| from[axis]).product::<usize>();
+        self.mean_of(input, product(&reduced), product(&kept), &shape)
+    }
+
+    /// The mean of `pixels` times `channels` elements of each sample, for every channel.
+    pub(crate) fn mean_of(
+        &mut self,
+        input: ValueId,
+        pixels: usize,
+        channels: usize,
+        shape: &[usize],
+    ) -> Result<ValueId, Reason> {
+        let space = [1, pixels];
+        let window =
+            Window { input: space, kernel: space, stride: [1, 1], dilation: [1, 1], pad: [0, 0], output: [1, 1] };
+        let pool = Box::new(FloatPool::average(window, channels, false).map_err(refused)?);
+        let input = self.builder.buffer(input);
+        // With the reduced axes gone or of size 1 the kept ones lie in the model's order.
+        let plain = (0..shape.len()).collect();
+        Ok(self.float_value(shape, plain, |output| FloatStep::Pool { pool, input, output }))
+    }
+
+    /// The axes of `from`, but for the first, that a mean takes together, and those that it keeps.
+    pub(crate) fn reduced_axes(&self, node: &Node, from: &[usize]) -> Result<(Vec<usize>, Vec<usize>), Reason> {
         let axes = match node.ints("axes") {
             Some(axes) => axes.to_vec(),
             None => match self.constant(node, 1)? {
@@ -76,17 +103,7 @@ impl Reader<'_> {
         }
         let kept: Vec<usize> = (1..from.len()).filter(|axis| !axes.contains(axis)).collect();
         let reduced: Vec<usize> = (1..from.len()).filter(|axis| axes.contains(axis)).collect();
-        let order: Vec<usize> = std::iter::once(0).chain(reduced.iter().copied()).chain(kept.iter().copied()).collect();
-        let input = self.builder.in_order(input, &order)?;
-        let product = |axes: &[usize]| axes.iter().map(|&axis| from[axis]).product::<usize>();
-        let space = [1, product(&reduced)];
-        let window =
-            Window { input: space, kernel: space, stride: [1, 1], dilation: [1, 1], pad: [0, 0], output: [1, 1] };
-        let pool = Box::new(FloatPool::average(window, product(&kept), false).map_err(refused)?);
-        let input = self.builder.buffer(input);
-        // With the reduced axes gone or of size 1 the kept ones lie in the model's order.
-        let plain = (0..shape.len()).collect();
-        Ok(self.float_value(&shape, plain, |output| FloatStep::Pool { pool, input, output }))
+        Ok((reduced, kept))
     }
 
     /// Padding of height and width with a constant.
