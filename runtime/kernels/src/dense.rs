@@ -2,7 +2,6 @@
 
 use crate::dynamic::Scaled;
 use crate::error::{expect_length, expect_zero_point};
-use crate::requantize::SumTile;
 use crate::rows::Rows;
 use crate::scratch::room;
 use crate::{KernelError, Requantization, Scratch, Table};
@@ -277,10 +276,8 @@ impl Output<'_> {
                 requantization.apply_row(accumulators, first, &mut data[from..from + accumulators.len()]);
             }
             Self::Shifted { data, stride, requantization, shifts, table } => {
-                let columns = accumulators.len();
-                let sums = SumTile { sums: accumulators, width: columns, columns, first };
-                let places = &mut data[row * *stride + first..];
-                (table.elementwise.requantize)(requantization, &sums, &shifts[row..=row], places, *stride);
+                let places = &mut data[row * *stride + first..][..accumulators.len()];
+                (table.elementwise.requantize)(requantization, accumulators, shifts[row], first, places);
             }
             Self::Scaled { data, stride, scaled, table } => {
                 let (places, count) = (&mut data[row * *stride + first..], accumulators.len());

@@ -2,7 +2,6 @@
 //! instruction set.
 
 use crate::dynamic::Scaled;
-use crate::requantize::SumTile;
 use crate::rows::Rows;
 use crate::{Add, Affine, AveragePool, GlobalAveragePool, Permutation, Requantization, Scratch, Table, Window};
 
@@ -15,7 +14,7 @@ pub(crate) struct ElementwiseKernel {
     pub(crate) add: fn(&Add, &[u8], &[u8], &mut [u8]),
     pub(crate) quantize: fn(&[f32], &Affine, &mut [u8]),
     pub(crate) dequantize: fn(&[u8], &Affine, &mut [f32]),
-    pub(crate) requantize: fn(&Requantization, &SumTile<'_>, &[i32], &mut [u8], usize),
+    pub(crate) requantize: fn(&Requantization, &[i32], i32, usize, &mut [u8]),
     pub(crate) bounds: fn(&[f32]) -> [f32; 2],
     pub(crate) scale: ScaleKernel,
     pub(crate) sum_rows: fn(&Rows<'_>, usize, &mut [i32]),

@@ -214,18 +214,16 @@ mod on_tiles {
                 let rows = self.rows_of::<K>(&a[a_place..], span.rows.len(), &mut patches);
                 let offset = self.b_zero - SIGNED_OFFSET;
                 let shifts = room(&mut shifts, span.rows.len());
-                if offset == 0 {
-                    shifts.fill(0);
-                } else {
+                if offset != 0 {
                     (self.table.elementwise.sum_rows)(&rows, depth, shifts);
                     shifts.iter_mut().for_each(|shift| *shift *= -offset);
                 }
-                let to = Output::Shifted {
-                    data: &mut output[y_place + span.rows.start * self.sides[2].rows - origin..],
-                    stride: self.sides[2].rows,
-                    requantization: &self.requantization,
-                    shifts,
-                    table: self.table,
+                let (stride, requantization) = (self.sides[2].rows, &self.requantization);
+                let data = &mut output[y_place + span.rows.start * stride - origin..];
+                let to = if offset == 0 {
+                    Output::Bytes { data, stride, requantization }
+                } else {
+                    Output::Shifted { data, stride, requantization, shifts, table: self.table }
                 };
                 tiles::run::<K>(&packed, &rows, scratch, to);
             }

@@ -97,18 +97,13 @@ impl Requantization {
         requantized(accumulator, self.multipliers[column], self.low, self.high, self.zero_point)
     }
 
-    /// The accumulators of a tile, one of `shifts` added to those of each row, whose bytes begin `stride` after those
-    /// of the one before.
+    /// The accumulators of as many columns from `first` on, with `shift` added to each.
     #[inline(always)]
-    pub(crate) fn apply_shifted(&self, tile: &SumTile<'_>, shifts: &[i32], output: &mut [u8], stride: usize) {
-        let multipliers = &self.multipliers[tile.first..tile.first + tile.columns];
-        for (row, &shift) in shifts.iter().enumerate() {
-            let sums = &tile.sums[row * tile.width..][..tile.columns];
-            let places = &mut output[row * stride..][..tile.columns];
-            for ((&sum, &multiplier), place) in sums.iter().zip(multipliers).zip(places) {
-                let sum = sum.wrapping_add(shift);
-                *place = requantized(sum, multiplier, self.low, self.high, self.zero_point);
-            }
+    pub(crate) fn apply_shifted(&self, accumulators: &[i32], shift: i32, first: usize, output: &mut [u8]) {
+        let multipliers = &self.multipliers[first..first + accumulators.len()];
+        for ((&accumulator, &multiplier), place) in accumulators.iter().zip(multipliers).zip(output) {
+            let accumulator = accumulator.wrapping_add(shift);
+            *place = requantized(accumulator, multiplier, self.low, self.high, self.zero_point);
         }
     }
 
@@ -120,18 +115,6 @@ impl Requantization {
             *place = requantized(accumulator, multiplier, self.low, self.high, self.zero_point);
         }
     }
-}
-
-/// Rows of accumulators that still miss something.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SumTile<'a> {
-    pub(crate) sums: &'a [i32],
-    /// From row to row.
-    pub(crate) width: usize,
-    /// Columns that count.
-    pub(crate) columns: usize,
-    /// The column of the first.
-    pub(crate) first: usize,
 }
 
 #[inline(always)]

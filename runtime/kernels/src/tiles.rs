@@ -5,10 +5,9 @@
 //! outermost: a panel stays in the first-level cache while the block's rows, a few of them at a time, go past it.
 
 use crate::dense::{DenseForm, PackedDense};
-use crate::requantize::SumTile;
 use crate::rows::Rows;
 use crate::scratch::room;
-use crate::{DenseWeights, KernelError, Output, Scratch};
+use crate::{DenseWeights, KernelError, Output, Requantization, Scratch};
 
 /// The largest tile of any instruction set, in accumulators.
 const SUMS_MAX: usize = 512;
@@ -32,6 +31,8 @@ pub(crate) struct TileShape {
 pub(crate) trait TileKernel {
     /// Its tiles.
     const SHAPE: TileShape;
+    /// Whether it adds [`Tile::shifts`]; else they are added to its sums.
+    const SHIFTS: bool;
 
     /// Multiplies one tile.
     fn run(tile: Tile<'_>);
@@ -54,6 +55,8 @@ pub(crate) struct Tile<'a> {
     pub(crate) groups: usize,
     pub(crate) weights: &'a [i8],
     pub(crate) starts: &'a [i32],
+    /// What is added to every sum of a row, one a row; empty for nothing.
+    pub(crate) shifts: &'a [i32],
     pub(crate) vectors: usize,
     /// Columns that are written; the rest of the panel is padding.
     pub(crate) columns: usize,
@@ -65,6 +68,14 @@ pub(crate) struct Tile<'a> {
 pub(crate) enum TileOutput<'a> {
     Bytes { data: &'a mut [u8], stride: usize, multipliers: &'a [f32], zero_point: i32, low: f32, high: f32 },
     Sums { data: &'a mut [i32], stride: usize },
+}
+
+impl<'a> TileOutput<'a> {
+    /// Requantized, from column `first` on.
+    fn bytes(data: &'a mut [u8], stride: usize, requantization: &'a Requantization, first: usize) -> Self {
+        let Requantization { zero_point, low, high, .. } = *requantization;
+        Self::Bytes { data, stride, multipliers: &requantization.multipliers[first..], zero_point, low, high }
+    }
 }
 
 impl Tile<'_> {
@@ -79,6 +90,7 @@ impl Tile<'_> {
         assert!(read <= there, "a tile reads {read} of {there} elements");
         assert!(self.pieces.len() * self.groups * shape.group * width <= self.weights.len());
         assert!(width <= self.starts.len());
+        assert!(self.shifts.is_empty() || self.rows <= self.shifts.len());
         let written = |stride: usize| (self.rows.max(1) - 1) * stride + self.columns;
         match &self.to {
             TileOutput::Bytes { data, stride, multipliers, .. } => {
@@ -270,7 +282,7 @@ impl Panel<'_> {
         output: &mut Output<'_>,
         columns: usize,
     ) {
-        let tile = |to| Tile {
+        let tile = |shifts, to| Tile {
             input: if K::SHAPE.wide { &[] } else { &rows.input[from..] },
             wide: if K::SHAPE.wide { &wide[from..] } else { &[] },
             rows: count,
@@ -279,30 +291,25 @@ impl Panel<'_> {
             groups: self.groups,
             weights: self.weights,
             starts: self.starts,
+            shifts,
             vectors: self.starts.len() / K::SHAPE.lanes,
             columns: self.columns,
             to,
         };
         match output {
-            Output::Bytes { data, stride, requantization } => K::run(tile(TileOutput::Bytes {
-                data: &mut data[at * *stride + self.first..],
-                stride: *stride,
-                multipliers: &requantization.multipliers[self.first..],
-                zero_point: requantization.zero_point,
-                low: requantization.low,
-                high: requantization.high,
-            })),
-            Output::Shifted { data, stride, requantization, shifts, table } => {
-                let width = self.starts.len();
-                K::run(tile(TileOutput::Sums { data: sums, stride: width }));
-                let sums = SumTile { sums, width, columns: self.columns, first: self.first };
-                let (shifts, places) = (&shifts[at..at + count], &mut data[at * *stride + self.first..]);
-                (table.elementwise.requantize)(requantization, &sums, shifts, places, *stride);
+            Output::Bytes { data, stride, requantization } => {
+                let data = &mut data[at * *stride + self.first..];
+                K::run(tile(&[], TileOutput::bytes(data, *stride, requantization, self.first)));
             }
-            Output::Floats { .. } | Output::Scaled { .. } => {
+            Output::Shifted { data, stride, requantization, shifts, .. } if K::SHIFTS => {
+                let data = &mut data[at * *stride + self.first..];
+                let to = TileOutput::bytes(data, *stride, requantization, self.first);
+                K::run(tile(&shifts[at..at + count], to));
+            }
+            Output::Floats { .. } | Output::Shifted { .. } | Output::Scaled { .. } => {
                 let width = self.starts.len();
                 let sums = &mut sums[..width * count];
-                K::run(tile(TileOutput::Sums { data: sums, stride: width }));
+                K::run(tile(&[], TileOutput::Sums { data: sums, stride: width }));
                 output.write_rows(at, self.first, columns, sums, width);
             }
         }

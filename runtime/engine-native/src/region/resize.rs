@@ -25,10 +25,10 @@ impl Reader<'_> {
         };
         let input = self.channels_last(input)?;
         let (from, shape) = (self.builder.value(input).shape.clone(), self.output_shape(node)?);
+        let (sizes, to) = (space(&from)?, space(&shape)?);
         if from.len() != shape.len() || from[..2] != shape[..2] {
             return Err(format!("{from:?} to {shape:?} changes more than height and width"));
         }
-        let (sizes, to) = (space(&from)?, space(&shape)?);
         let scales = self.resize_scales(node, from.len())?;
         let mut places = Vec::new();
         for axis in 0..2 {

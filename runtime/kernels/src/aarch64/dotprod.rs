@@ -33,6 +33,7 @@ struct Dots;
 impl TileKernel for Dots {
     // A sixth row would not fit the registers.
     const SHAPE: TileShape = TileShape { rows: 5, lanes: 8, vectors: 2, group: 4, wide: false };
+    const SHIFTS: bool = false;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);

@@ -31,6 +31,7 @@ struct Matrices;
 
 impl TileKernel for Matrices {
     const SHAPE: TileShape = TileShape { rows: 6, lanes: 8, vectors: 2, group: 8, wide: false };
+    const SHIFTS: bool = false;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);

@@ -60,6 +60,7 @@ struct Pairs;
 impl TileKernel for Pairs {
     // A fourth row would not fit the registers beside the products of two steps.
     const SHAPE: TileShape = TileShape { rows: 3, lanes: 8, vectors: 2, group: 4, wide: false };
+    const SHIFTS: bool = false;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);
@@ -74,6 +75,7 @@ struct Singles;
 
 impl TileKernel for Singles {
     const SHAPE: TileShape = TileShape { rows: 4, lanes: 8, vectors: 2, group: 2, wide: false };
+    const SHIFTS: bool = false;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);

@@ -45,6 +45,7 @@ struct Pairs;
 
 impl TileKernel for Pairs {
     const SHAPE: TileShape = TileShape { rows: 6, lanes: 8, vectors: 2, group: 4, wide: false };
+    const SHIFTS: bool = true;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);
@@ -59,6 +60,7 @@ struct Wide;
 
 impl TileKernel for Wide {
     const SHAPE: TileShape = TileShape { rows: 6, lanes: 8, vectors: 2, group: 2, wide: true };
+    const SHIFTS: bool = true;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);

@@ -36,6 +36,7 @@ struct Vnni;
 
 impl TileKernel for Vnni {
     const SHAPE: TileShape = TileShape { rows: 12, lanes: 16, vectors: 2, group: 4, wide: false };
+    const SHIFTS: bool = true;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);
@@ -77,6 +78,13 @@ fn multiply<const R: usize, const V: usize>(tile: Tile<'_>) {
         // SAFETY: `starts` has `V` vectors (`Tile::check`).
         let start = unsafe { _mm512_loadu_si512(tile.starts.as_ptr().add(16 * vector).cast()) };
         sums.iter_mut().for_each(|row| row[vector] = start);
+    }
+    if !tile.shifts.is_empty() {
+        // As many steps as the tile has rows, a known number: the sums stay in registers.
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let shift = _mm512_set1_epi32(tile.shifts[row]);
+            sums.iter_mut().for_each(|sum| *sum = _mm512_add_epi32(*sum, shift));
+        }
     }
     let mut weights = tile.weights.as_ptr();
     let step = tile.step;

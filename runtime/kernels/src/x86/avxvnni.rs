@@ -28,6 +28,7 @@ struct Vnni;
 
 impl TileKernel for Vnni {
     const SHAPE: TileShape = TileShape { rows: 6, lanes: 8, vectors: 2, group: 4, wide: false };
+    const SHIFTS: bool = true;
 
     fn run(tile: Tile<'_>) {
         tile.check(&Self::SHAPE);

@@ -6,7 +6,6 @@ use std::arch::x86_64::*;
 use crate::dynamic::{self, Scaled};
 use crate::elementwise::ElementwiseKernel;
 use crate::product::Span;
-use crate::requantize::SumTile;
 use crate::rows::Rows;
 use crate::tiles::TileKernel;
 use crate::{
@@ -53,8 +52,8 @@ macro_rules! compiled {
         });
         compiled!(
             $features,
-            requantize(scale: &Requantization, sums: &SumTile<'_>, shifts: &[i32], to: &mut [u8], stride: usize) {
-                scale.apply_shifted(sums, shifts, to, stride)
+            requantize(scale: &Requantization, sums: &[i32], shift: i32, first: usize, output: &mut [u8]) {
+                scale.apply_shifted(sums, shift, first, output)
             }
         );
         compiled!($features, bounds(input: &[f32]) -> [f32; 2] { dynamic::bounds(input) });

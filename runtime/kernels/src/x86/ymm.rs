@@ -70,7 +70,15 @@ pub(super) use tile_of_rows;
 pub(super) fn starts<const R: usize, const V: usize>(tile: &Tile<'_>) -> [[__m256i; V]; R] {
     // SAFETY: `starts` has `V` vectors (`Tile::check`).
     let row = std::array::from_fn(|vector| unsafe { _mm256_loadu_si256(tile.starts.as_ptr().add(8 * vector).cast()) });
-    [row; R]
+    let mut rows = [row; R];
+    if !tile.shifts.is_empty() {
+        // As many steps as the tile has rows, a known number: the sums stay in registers.
+        for (row, sums) in rows.iter_mut().enumerate() {
+            let shift = _mm256_set1_epi32(tile.shifts[row]);
+            sums.iter_mut().for_each(|sum| *sum = _mm256_add_epi32(*sum, shift));
+        }
+    }
+    rows
 }
 
 #[inline]
