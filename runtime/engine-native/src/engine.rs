@@ -1,13 +1,13 @@
 //! The engine: reads a model, compiles it or hands it to tract.
 
 use runtime_engine::{Coverage, Engine, EngineError, LoadOptions, Session, catch_panic};
-use runtime_graph::{GraphError, Model, ReadLimits};
+use runtime_graph::{Borrowed, GraphError, Model, ReadLimits};
 use runtime_kernels::{Isa, Table, dispatch, fastest};
 
 use crate::compiled::CompiledSession;
 use crate::expand::{expand, has_quantized_operators};
 use crate::fallback;
-use crate::region::{Refusal, compile};
+use crate::region::{Refusal, compile, weights_only};
 
 /// The engine's name.
 pub(crate) const NAME: &str = "native";
@@ -56,18 +56,22 @@ fn choose_table(options: &LoadOptions) -> Result<&'static Table, EngineError> {
 }
 
 fn load(bytes: &[u8], options: &LoadOptions, table: &'static Table) -> Result<Box<dyn Session>, EngineError> {
-    let model = read(bytes)?;
-    match compile(&model, table, options.threads) {
-        Ok(compiled) => Ok(Box::new(CompiledSession::new(model.inputs(), model.outputs(), compiled, table.isa.name()))),
+    let mut model = Borrowed::read(bytes, &ReadLimits::default(), &weights_only).map_err(read_error)?;
+    if has_quantized_operators(&model.graph) {
+        expand(&mut model.graph);
+    }
+    let (inputs, outputs) = (model.graph.inputs.clone(), model.graph.outputs.clone());
+    match compile(model, table, options.threads) {
+        Ok(compiled) => Ok(Box::new(CompiledSession::new(inputs, outputs, compiled, table.isa.name()))),
         Err(Refusal::Bad(error)) => Err(read_error(error)),
         Err(Refusal::LeftOut(leftover)) if options.strict => Err(unsupported(first_reason(&leftover.coverage))),
         Err(Refusal::LeftOut(leftover)) => {
-            Ok(Box::new(fallback::load(bytes, model, *leftover, table, options.threads)?))
+            Ok(Box::new(fallback::load(bytes, read(bytes)?, *leftover, table, options.threads)?))
         }
     }
 }
 
-/// The model, its quantized operators written as what they mean.
+/// The model with all its constants, its quantized operators written as what they mean.
 pub(crate) fn read(bytes: &[u8]) -> Result<Model, EngineError> {
     let mut model = Model::read(bytes, &ReadLimits::default()).map_err(read_error)?;
     if has_quantized_operators(model.graph()) {

@@ -13,6 +13,9 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Constants by name.
     pub initializers: BTreeMap<String, Tensor>,
+    /// Constants whose elements are not here: they stay in the file, where [`Borrowed`](crate::Borrowed) has them.
+    /// Empty in every other graph.
+    pub deferred: BTreeMap<String, TensorSpec>,
     /// What a caller gives, in the model's order, without initializers.
     pub inputs: Vec<TensorSpec>,
     /// What a caller gets, in the model's order.

@@ -6,6 +6,7 @@
 //! that names the node.
 #![forbid(unsafe_code)]
 
+mod borrowed;
 mod cost;
 mod error;
 mod evaluate;
@@ -27,6 +28,7 @@ mod upgrade;
 mod wire;
 mod write;
 
+pub use borrowed::Borrowed;
 pub use cost::macs;
 pub use error::GraphError;
 pub use fold::{FOLDED_BYTES_MAX, fold_constants};

@@ -42,29 +42,15 @@ impl Model {
     }
 
     fn read_with(bytes: Vec<u8>, limits: &ReadLimits, external: &dyn ExternalSource) -> Result<Self, GraphError> {
-        let raw = read_model(&bytes, limits, external)?;
-        let RawModel { ir_version, opsets, mut graph, untyped_outputs, kept, external } = raw;
+        let raw = read_model(&bytes, limits, external, None)?;
+        let RawModel { ir_version, opsets, mut graph, untyped_outputs, kept, external, .. } = raw;
         order::check_and_sort(&mut graph)?;
         let mut model = Self { source: (!external).then_some(bytes), ir_version, opsets, graph, kept };
         if !untyped_outputs.is_empty() {
-            model.type_outputs(&|name| untyped_outputs.contains(name))?;
+            let opset = model.opset();
+            type_outputs(&mut model.graph, opset, &|name| untyped_outputs.contains(name))?;
         }
         Ok(model)
-    }
-
-    /// Fills in what the file does not say about its outputs.
-    fn type_outputs(&mut self, is_untyped: &dyn Fn(&str) -> bool) -> Result<(), GraphError> {
-        let mut untyped = self.graph.clone();
-        untyped.outputs.retain(|output| !is_untyped(&output.name));
-        let found = infer_shapes(&untyped, self.opset(), &BTreeMap::new())?;
-        for output in self.graph.outputs.iter_mut().filter(|output| is_untyped(&output.name)) {
-            *output = found.get(&output.name).cloned().ok_or_else(|| GraphError::Unsupported {
-                node: format!("output {:?} of the graph", output.name),
-                operator: "TypeProto".to_owned(),
-                reason: "the file does not say its type and shape, and they cannot be inferred".to_owned(),
-            })?;
-        }
-        Ok(())
     }
 
     /// A new model of `graph`, whose operators are those of version `opset` of ONNX's own operator set.
@@ -111,7 +97,7 @@ impl Model {
 
     /// Version of ONNX's own operator set.
     pub fn opset(&self) -> i64 {
-        self.opset_of("").unwrap_or(1)
+        opset_of(&self.opsets)
     }
 
     /// Version of an operator set; `None` when the model does not import it.
@@ -145,6 +131,26 @@ impl Model {
     pub fn replace_initializers(bytes: &[u8], tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>, GraphError> {
         splice::replace_initializers(bytes, tensors)
     }
+}
+
+/// Version of ONNX's own operator set among `opsets`; the oldest when it is not imported.
+pub(crate) fn opset_of(opsets: &BTreeMap<String, i64>) -> i64 {
+    opsets.get("").copied().unwrap_or(1)
+}
+
+/// Fills in what the file does not say about its outputs.
+pub(crate) fn type_outputs(graph: &mut Graph, opset: i64, is_untyped: &dyn Fn(&str) -> bool) -> Result<(), GraphError> {
+    let mut untyped = graph.clone();
+    untyped.outputs.retain(|output| !is_untyped(&output.name));
+    let found = infer_shapes(&untyped, opset, &BTreeMap::new())?;
+    for output in graph.outputs.iter_mut().filter(|output| is_untyped(&output.name)) {
+        *output = found.get(&output.name).cloned().ok_or_else(|| GraphError::Unsupported {
+            node: format!("output {:?} of the graph", output.name),
+            operator: "TypeProto".to_owned(),
+            reason: "the file does not say its type and shape, and they cannot be inferred".to_owned(),
+        })?;
+    }
+    Ok(())
 }
 
 /// Since this format version an initializer need not be an input, too; this crate never writes it as one.

@@ -30,7 +30,7 @@ pub fn consumers(graph: &Graph) -> BTreeMap<&str, Vec<usize>> {
 
 /// Checks that each value is made once and that whatever is read is made, and sorts the nodes.
 pub(crate) fn check_and_sort(graph: &mut Graph) -> Result<(), GraphError> {
-    let mut made: BTreeSet<&str> = graph.initializers.keys().map(String::as_str).collect();
+    let mut made: BTreeSet<&str> = graph.initializers.keys().chain(graph.deferred.keys()).map(String::as_str).collect();
     for input in &graph.inputs {
         if !made.insert(&input.name) {
             return Err(GraphError::DuplicateValue {

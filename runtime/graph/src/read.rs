@@ -4,11 +4,12 @@
 //! no size that the file claims is believed before the bytes for it are there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use runtime_tensor::{Dimension, ElementType, TENSOR_RANK_MAX, TensorSpec};
 
 use crate::read_attribute::RawAttribute;
-use crate::read_tensor::{ExternalSource, Initializer, read_tensor};
+use crate::read_tensor::{Data, ExternalSource, Initializer, read_initializer};
 use crate::wire::Reader;
 use crate::{Attribute, Graph, GraphError, Kept, Node, OpaqueAttribute, ReadLimits};
 
@@ -25,7 +26,12 @@ pub(crate) struct RawModel {
     pub(crate) kept: Kept,
     /// Whether tensors came from other files.
     pub(crate) external: bool,
+    /// Where the elements of the graph's deferred constants stand in the file.
+    pub(crate) deferred: BTreeMap<String, Range<usize>>,
 }
+
+/// Given a graph, the names of those of its deferred constants that may stay in the file.
+pub(crate) type Choose<'c> = &'c dyn Fn(&Graph) -> BTreeSet<String>;
 
 /// Reads with running totals against the limits.
 pub(crate) struct Budget<'l> {
@@ -69,6 +75,7 @@ pub(crate) fn read_model(
     bytes: &[u8],
     limits: &ReadLimits,
     external: &dyn ExternalSource,
+    defer: Option<Choose<'_>>,
 ) -> Result<RawModel, GraphError> {
     within("the number of bytes of the file", bytes.len() as u64, limits.bytes_max)?;
     let mut budget = Budget::new(limits);
@@ -92,7 +99,7 @@ pub(crate) fn read_model(
     }
     let graph =
         graph.ok_or_else(|| reader.malformed("there is no graph; this is no ONNX model, or only its beginning"))?;
-    GraphReader { file: bytes, budget, external, model: &mut model }.read(graph)?;
+    GraphReader { file: bytes, budget, external, defer, model: &mut model }.read(graph)?;
     // Checked last: an operator set of another domain may be all that a model uses.
     if !model.opsets.contains_key("") && model.graph.nodes.iter().any(Node::is_standard) {
         return Err(reader.malformed("ONNX's own operator set is not imported; the end of the file may be missing"));
@@ -116,6 +123,7 @@ struct GraphReader<'a, 'l> {
     file: &'a [u8],
     budget: Budget<'l>,
     external: &'a dyn ExternalSource,
+    defer: Option<Choose<'a>>,
     model: &'a mut RawModel,
 }
 
@@ -130,10 +138,21 @@ impl GraphReader<'_, '_> {
                 5 => {
                     self.budget.entries(1)?;
                     let message = field.message("TensorProto")?;
-                    let read = read_tensor(message, &mut self.budget, self.external)?;
-                    let Initializer { name, tensor, external } = read;
-                    self.model.external |= external;
-                    if graph.initializers.insert(name.clone(), tensor).is_some() {
+                    let read = read_initializer(message, &mut self.budget, self.external, self.defer.is_some())?;
+                    let Initializer { name, data } = read;
+                    let mut is_new = !graph.initializers.contains_key(&name);
+                    match data {
+                        Data::Here(tensor) => drop(graph.initializers.insert(name.clone(), tensor)),
+                        Data::Elsewhere(tensor) => {
+                            self.model.external = true;
+                            graph.initializers.insert(name.clone(), tensor);
+                        }
+                        Data::Deferred(spec, range) => {
+                            self.model.deferred.insert(name.clone(), range);
+                            is_new &= graph.deferred.insert(name.clone(), spec).is_none();
+                        }
+                    }
+                    if !is_new || (graph.initializers.contains_key(&name) && graph.deferred.contains_key(&name)) {
                         return Err(reader.malformed(format!("initializer {name:?} stands in the graph twice")));
                     }
                 }
@@ -163,8 +182,19 @@ impl GraphReader<'_, '_> {
         }
         for value in inputs {
             // Before IR version 4 every initializer was an input, too; callers never give those.
-            if !graph.initializers.contains_key(&value.name) {
+            if !graph.initializers.contains_key(&value.name) && !graph.deferred.contains_key(&value.name) {
                 graph.inputs.push(value.spec("input")?);
+            }
+        }
+        if let Some(choose) = self.defer {
+            let staying = choose(&graph);
+            let (file, ranges) = (self.file, &mut self.model.deferred);
+            for (name, range) in std::mem::take(ranges) {
+                if staying.contains(&name) {
+                    ranges.insert(name, range);
+                } else {
+                    graph.complete(&name, &file[range])?;
+                }
             }
         }
         self.model.graph = graph;

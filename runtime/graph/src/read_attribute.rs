@@ -78,7 +78,7 @@ impl<'a> RawAttribute<'a> {
             3 => text(self.text.unwrap_or_default()).map(Attribute::Text),
             4 => match self.tensor {
                 Some(tensor) => match read_tensor(tensor, budget, &NoExternalData) {
-                    Ok(read) => Some(Attribute::Tensor(read.tensor)),
+                    Ok((_, tensor)) => Some(Attribute::Tensor(tensor)),
                     // A constant of strings, say: kept, and whoever needs it will say so.
                     Err(GraphError::Element { .. }) => None,
                     Err(error) => return Err(error),

@@ -1,6 +1,8 @@
 //! `TensorProto`: the five ways in which ONNX stores numbers.
 
-use runtime_tensor::{ElementType, Tensor};
+use std::ops::Range;
+
+use runtime_tensor::{Dimension, ElementType, TENSOR_BYTES_MAX, TENSOR_RANK_MAX, Tensor, TensorSpec};
 
 use crate::read::{Budget, within};
 use crate::wire::{Field, Reader, Value};
@@ -33,12 +35,23 @@ impl ExternalSource for NoExternalData {
     }
 }
 
+/// Bytes from which on a constant may stay in the file; smaller ones are copied sooner than looked after.
+const DEFERRED_BYTES_MIN: u64 = 512;
+
 /// A tensor with its name in the graph.
 pub(crate) struct Initializer {
     pub(crate) name: String,
-    pub(crate) tensor: Tensor,
-    /// Whether its data came from another file.
-    pub(crate) external: bool,
+    pub(crate) data: Data,
+}
+
+/// Where the elements of a tensor are.
+pub(crate) enum Data {
+    /// They stood in the file.
+    Here(Tensor),
+    /// They came from another file.
+    Elsewhere(Tensor),
+    /// They stay in the file, here.
+    Deferred(TensorSpec, Range<usize>),
 }
 
 /// The fields of a `TensorProto`, undecoded. Data fields may come in several pieces.
@@ -124,6 +137,20 @@ pub(crate) fn read_tensor(
     reader: Reader<'_>,
     budget: &mut Budget<'_>,
     external: &dyn ExternalSource,
+) -> Result<(String, Tensor), GraphError> {
+    let Initializer { name, data } = read_initializer(reader, budget, external, false)?;
+    match data {
+        Data::Here(tensor) | Data::Elsewhere(tensor) => Ok((name, tensor)),
+        Data::Deferred(..) => Err(reader.malformed(format!("tensor {name:?} was left in the file"))),
+    }
+}
+
+/// Reads a `TensorProto`, whose elements may stay in the file if `defer`, and if they are large and lie together.
+pub(crate) fn read_initializer(
+    reader: Reader<'_>,
+    budget: &mut Budget<'_>,
+    external: &dyn ExternalSource,
+    defer: bool,
 ) -> Result<Initializer, GraphError> {
     let raw = RawTensor::read(reader, budget)?;
     let element = raw.element()?;
@@ -148,7 +175,16 @@ pub(crate) fn read_tensor(
         }
         let bytes = external.read(raw.name, reference, expected)?;
         let tensor = Tensor::new(element, shape, &bytes).map_err(fail)?;
-        return Ok(Initializer { name, tensor, external: true });
+        return Ok(Initializer { name, data: Data::Elsewhere(tensor) });
+    }
+    if let Some(payload) = raw.raw.filter(|_| defer && expected >= DEFERRED_BYTES_MIN) {
+        let fits = payload.bytes().len() as u64 == expected && expected <= TENSOR_BYTES_MAX;
+        if fits && shape.len() <= TENSOR_RANK_MAX {
+            budget.tensor(expected)?;
+            let shape = shape.iter().map(|&size| Dimension::Fixed(size as u64)).collect();
+            let spec = TensorSpec { name: name.clone(), element, shape };
+            return Ok(Initializer { name, data: Data::Deferred(spec, payload.range()) });
+        }
     }
     let typed;
     let bytes = match raw.raw {
@@ -160,7 +196,7 @@ pub(crate) fn read_tensor(
     };
     budget.tensor(bytes.len() as u64)?;
     let tensor = Tensor::new(element, shape, bytes).map_err(fail)?;
-    Ok(Initializer { name, tensor, external: false })
+    Ok(Initializer { name, data: Data::Here(tensor) })
 }
 
 /// Reads one tensor saved by itself (a `TensorProto`, as ONNX's own test data are) with its name.
@@ -169,8 +205,7 @@ pub(crate) fn read_tensor(
 /// of a model can be refused for. Data in other files is refused.
 pub fn read_tensor_proto(bytes: &[u8], limits: &ReadLimits) -> Result<(String, Tensor), GraphError> {
     within("the number of bytes of the file", bytes.len() as u64, limits.bytes_max)?;
-    let read = read_tensor(Reader::new(bytes, "TensorProto"), &mut Budget::new(limits), &NoExternalData)?;
-    Ok((read.name, read.tensor))
+    read_tensor(Reader::new(bytes, "TensorProto"), &mut Budget::new(limits), &NoExternalData)
 }
 
 /// Numbers from the typed fields, laid out as the element type wants them; stops when there are more than

@@ -9,7 +9,8 @@ use crate::{Graph, Node};
 impl Graph {
     /// A value name that nobody uses yet: `wish`, or `wish` with the first free number behind it.
     pub fn fresh_name(&self, wish: &str) -> String {
-        let mut taken: BTreeSet<&str> = self.initializers.keys().map(String::as_str).collect();
+        let mut taken: BTreeSet<&str> =
+            self.initializers.keys().chain(self.deferred.keys()).map(String::as_str).collect();
         taken.extend(self.inputs.iter().chain(&self.outputs).map(|spec| spec.name.as_str()));
         taken.extend(self.nodes.iter().flat_map(|node| node.outputs.iter().map(String::as_str).chain(node.reads())));
         if !taken.contains(wish) {
@@ -79,6 +80,7 @@ impl Graph {
         kept.reverse();
         self.nodes = kept;
         self.initializers.retain(|name, _| needed.contains(name));
+        self.deferred.retain(|name, _| needed.contains(name));
         let made: BTreeSet<&str> = self.nodes.iter().flat_map(|node| node.outputs.iter().map(String::as_str)).collect();
         self.values.retain(|name, _| made.contains(name.as_str()));
     }

@@ -1,19 +1,26 @@
 //! Rows times a matrix of weights: what linear layers and convolutions come down to.
 
+use std::ops::Range;
+
 use crate::dynamic::Scaled;
 use crate::error::{expect_length, expect_zero_point};
 use crate::rows::Rows;
 use crate::scratch::room;
-use crate::{KernelError, Requantization, Scratch, Table};
+use crate::{KernelError, Requantization, Scratch, Table, WeightOrder};
 
 /// Products that one sum may have: 65,793 * 255 * 128 is the first that an `i32` might not hold.
 pub const DEPTH_MAX: usize = (i32::MAX as usize) / (255 * 128);
 
+/// Columns that are brought into the order of the depth together where nothing asks for another number.
+const PACKED_TOGETHER: usize = 16;
+
 /// A matrix of weights before packing.
 #[derive(Clone, Copy, Debug)]
 pub struct DenseWeights<'a> {
-    /// `columns` rows of `depth` weights each: every output column's weights lie together.
+    /// `depth` weights for each of the `columns`.
     pub weights: &'a [i8],
+    /// How they lie.
+    pub order: WeightOrder,
     /// Products in one sum.
     pub depth: usize,
     /// Products whose inputs lie beside each other; the depth is a multiple of it. The depth itself in a linear layer.
@@ -51,19 +58,40 @@ impl DenseWeights<'_> {
             let part = |sign: i32| pair.iter().map(|&weight| (sign * i32::from(weight)).max(0)).sum::<i32>();
             part(1) <= 128 && part(-1) <= 128
         };
-        self.weights.chunks(self.piece.max(1)).all(|piece| piece.chunks(2).all(safe))
+        let mut all_safe = true;
+        self.for_columns(PACKED_TOGETHER, |_, weights| {
+            all_safe &= weights.chunks(self.piece.max(1)).all(|piece| piece.chunks(2).all(safe));
+        });
+        all_safe
+    }
+
+    /// Calls `visit` with `together` columns or less and their weights, column after column in the order of the depth,
+    /// for all columns in turn.
+    pub(crate) fn for_columns(&self, together: usize, mut visit: impl FnMut(Range<usize>, &[i8])) {
+        let mut room = Vec::new();
+        for first in (0..self.columns).step_by(together.max(1)) {
+            let columns = first..(first + together).min(self.columns);
+            let sizes = (self.depth, self.columns);
+            visit(columns.clone(), self.order.columns(self.weights, sizes, columns, &mut room));
+        }
     }
 
     /// What each column's accumulator starts from: bias - zero point * sum of weights, so that the sum of
     /// products over stored inputs is the sum over real ones. Wraps as the accumulator does.
     pub(crate) fn starts(&self) -> Vec<i32> {
-        let start = |column: usize| {
-            let weights = &self.weights[column * self.depth..(column + 1) * self.depth];
+        let mut starts = Vec::with_capacity(self.columns);
+        self.for_columns(PACKED_TOGETHER, |columns, weights| starts.extend(self.starts_of(columns, weights)));
+        starts
+    }
+
+    /// The starts of `columns`, whose weights are given.
+    pub(crate) fn starts_of(&self, columns: Range<usize>, weights: &[i8]) -> impl Iterator<Item = i32> {
+        columns.enumerate().map(move |(place, column)| {
+            let weights = &weights[place * self.depth..(place + 1) * self.depth];
             let sum: i32 = weights.iter().map(|&weight| i32::from(weight)).sum();
             let bias = self.bias.get(column).copied().unwrap_or(0);
             bias.wrapping_sub(self.zero_point.wrapping_mul(sum))
-        };
-        (0..self.columns).map(start).collect()
+        })
     }
 }
 
@@ -332,7 +360,7 @@ mod tests {
             let input: Vec<u8> = (0..rows * depth).map(|_| value()).collect();
             let bias: Vec<i32> = (0..columns).map(|_| i32::from(value()) * 50 - 6_000).collect();
             let scales: Vec<f32> = (0..columns).map(|_| 0.001 + f32::from(value()) * 1e-4).collect();
-            let weights = DenseWeights { weights: &raw, depth, piece: depth, columns, bias: &bias, zero_point };
+            let weights = DenseWeights { weights: &raw, order: WeightOrder::Columns, depth, piece: depth, columns, bias: &bias, zero_point };
             let requantization = Requantization::new(0.02, &scales, 0.05, 7, 0, 255).unwrap();
             let expected = expected(&weights, &input, &requantization);
             for table in every_available() {
@@ -348,8 +376,15 @@ mod tests {
     #[test]
     fn floats_are_accumulators_times_multipliers() {
         let weights = [1, 2, 3, -4, 5, -6];
-        let weights =
-            DenseWeights { weights: &weights, depth: 3, piece: 3, columns: 2, bias: &[10, 20], zero_point: 1 };
+        let weights = DenseWeights {
+            weights: &weights,
+            order: WeightOrder::Columns,
+            depth: 3,
+            piece: 3,
+            columns: 2,
+            bias: &[10, 20],
+            zero_point: 1,
+        };
         for table in every_available() {
             let mut output = [0.0; 2];
             let to = Output::Floats { data: &mut output, multipliers: &[0.5, 2.0] };
@@ -363,7 +398,15 @@ mod tests {
         let depth = DEPTH_MAX;
         for table in every_available() {
             let raw = vec![-128i8; depth];
-            let weights = DenseWeights { weights: &raw, depth, piece: depth, columns: 1, bias: &[], zero_point: 0 };
+            let weights = DenseWeights {
+                weights: &raw,
+                order: WeightOrder::Columns,
+                depth,
+                piece: depth,
+                columns: 1,
+                bias: &[],
+                zero_point: 0,
+            };
             let mut output = [0.0];
             let to = Output::Floats { data: &mut output, multipliers: &[1.0] };
             Linear::new(table, &weights).unwrap().run(&vec![255; depth], 1, &mut Scratch::new(), to);
@@ -371,6 +414,7 @@ mod tests {
             let longer = vec![0i8; depth + 1];
             let longer = DenseWeights {
                 weights: &longer,
+                order: WeightOrder::Columns,
                 depth: depth + 1,
                 piece: depth + 1,
                 columns: 1,
@@ -389,7 +433,15 @@ mod tests {
             [-128i8, -127, 127].into_iter().flat_map(move |weight| [0u8, 255].map(move |x| (depth, weight, x)))
         }) {
             let raw = vec![weight; depth * columns];
-            let weights = DenseWeights { weights: &raw, depth, piece: depth, columns, bias: &[], zero_point: 128 };
+            let weights = DenseWeights {
+                weights: &raw,
+                order: WeightOrder::Columns,
+                depth,
+                piece: depth,
+                columns,
+                bias: &[],
+                zero_point: 128,
+            };
             for table in every_available() {
                 let mut output = vec![0.0; rows * columns];
                 let to = Output::Floats { data: &mut output, multipliers: &[1.0; 19] };
@@ -404,8 +456,16 @@ mod tests {
     #[test]
     fn pairs_are_safe_up_to_one_hundred_and_twenty_eight() {
         let safe = |weights: &[i8]| {
-            DenseWeights { weights, depth: weights.len(), piece: weights.len(), columns: 1, bias: &[], zero_point: 0 }
-                .is_pair_safe()
+            DenseWeights {
+                weights,
+                order: WeightOrder::Columns,
+                depth: weights.len(),
+                piece: weights.len(),
+                columns: 1,
+                bias: &[],
+                zero_point: 0,
+            }
+            .is_pair_safe()
         };
         assert!(safe(&[127, 1, -128, 127, -1, -127, -128]));
         assert!(!safe(&[127, 2]));

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use crate::dense::PackedDense;
 use crate::error::expect_length;
-use crate::reading::{Reading, channels_last};
+use crate::reading::Reading;
 use crate::rows::Rows;
-use crate::{ConvolutionShape, DenseWeights, KernelError, Scratch, Table, Window};
+use crate::{ConvolutionShape, DenseWeights, KernelError, Scratch, Table, WeightOrder, Window};
 
 /// Bytes of input that one pass over the weights takes: they stay in the second-level cache.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -71,9 +71,10 @@ impl Grouped {
         let piece = if Reading::taps_together(window, groups) { window.kernel[1] * inputs } else { inputs };
         let group = |group: usize| {
             let columns = group * outputs..(group + 1) * outputs;
-            let own = channels_last(&weights[columns.start * depth..columns.end * depth], inputs, taps);
+            let weights = &weights[columns.start * depth..columns.end * depth];
             let bias = if bias.is_empty() { bias } else { &bias[columns] };
-            let dense = DenseWeights { weights: &own, depth, piece, columns: outputs, bias, zero_point };
+            let order = WeightOrder::Filters(taps);
+            let dense = DenseWeights { weights, order, depth, piece, columns: outputs, bias, zero_point };
             (table.dense.pack)(&dense)
         };
         let groups = (0..groups).map(group).collect::<Result<_, _>>()?;

@@ -33,6 +33,7 @@ mod grouped;
 mod layer_norm;
 mod layout;
 mod lookup;
+mod order;
 mod pairwise;
 mod pool;
 mod product;
@@ -62,11 +63,12 @@ pub use error::KernelError;
 pub use float::{sigmoid, softmax};
 pub use floats::{
     AcrossChannels, Binary, Broadcast, FloatConvolution, FloatEnd, FloatFunction, FloatLinear, FloatPool, FloatProduct,
-    ProductSide,
+    FloatWeight, ProductSide,
 };
 pub use layer_norm::LayerNorm;
 pub use layout::{Permutation, concat_rows};
 pub use lookup::Lookup;
+pub use order::WeightOrder;
 pub use pairwise::Pairwise;
 pub use pool::{AveragePool, GlobalAveragePool};
 pub use product::Product;

@@ -91,14 +91,3 @@ impl Reading {
         Rows { input: padded, lines: lines.len(), line_step, count, step, pieces: &self.pieces[1] }
     }
 }
-
-/// From output channel, input channel, tap to output channel, tap, input channel.
-pub(crate) fn channels_last<T: Copy>(weights: &[T], inputs: usize, taps: usize) -> Vec<T> {
-    let mut ordered = Vec::with_capacity(weights.len());
-    for filter in weights.chunks_exact((inputs * taps).max(1)) {
-        for tap in 0..taps {
-            ordered.extend((0..inputs).map(|channel| filter[channel * taps + tap]));
-        }
-    }
-    ordered
-}

@@ -110,20 +110,48 @@ pub(crate) fn pack(shape: &TileShape, weights: &DenseWeights<'_>) -> Result<Pack
     let padded = pieces * groups * shape.group;
     let width = columns.next_multiple_of(shape.lanes);
     let mut packed = vec![0; padded * width];
-    for column in 0..columns {
-        let own = &weights.weights[column * depth..(column + 1) * depth];
-        let (panel, panel_width) = panel_of(shape, column, width);
-        // This column's groups lie one panel's width apart.
-        let places = packed[panel * padded + (column - panel) * shape.group..].chunks_mut(panel_width * shape.group);
-        let own = own.chunks_exact(weights.piece.max(1)).flat_map(|piece| piece.chunks(shape.group));
-        for (place, group) in places.zip(own) {
-            place[..group.len()].copy_from_slice(group);
+    let mut starts = Vec::with_capacity(width);
+    // As many columns as a vector has lanes: they write whole cache lines.
+    weights.for_columns(shape.lanes, |columns, own| {
+        let first = columns.start;
+        starts.extend(weights.starts_of(columns, own));
+        let (panel, panel_width) = panel_of(shape, first, width);
+        // One group of the depth after the other lies one panel's width apart.
+        let places = &mut packed[panel * padded + (first - panel) * shape.group..];
+        let places = places.chunks_mut(panel_width * shape.group);
+        match shape.group {
+            2 => interleave::<2>(own, depth, weights.piece, places),
+            4 => interleave::<4>(own, depth, weights.piece, places),
+            8 => interleave::<8>(own, depth, weights.piece, places),
+            other => debug_assert!(false, "no kernel has groups of {other}"),
         }
-    }
-    let mut starts = weights.starts();
+    });
     starts.resize(width, 0);
     let form = DenseForm::Tiles { weights: packed, group: shape.group, wide: shape.wide };
     Ok(PackedDense { depth, piece: weights.piece, columns, starts, form })
+}
+
+/// Lays columns of `depth` weights, which are `own`, beside each other, `GROUP` weights of one at a time: those of one
+/// group of the depth into each of `places`. A group ends where a piece does.
+fn interleave<'a, const GROUP: usize>(
+    own: &[i8],
+    depth: usize,
+    piece: usize,
+    places: impl Iterator<Item = &'a mut [i8]>,
+) {
+    let starts = (0..depth).step_by(piece.max(1));
+    let groups = starts.flat_map(|start| {
+        let end = (start + piece).min(depth);
+        (start..end).step_by(GROUP).map(move |at| (at, (end - at).min(GROUP)))
+    });
+    for ((at, count), place) in groups.zip(places) {
+        for (place, column) in place.chunks_exact_mut(GROUP).zip(own.chunks_exact(depth)) {
+            match column[at..].first_chunk::<GROUP>() {
+                Some(group) if count == GROUP => place.copy_from_slice(group),
+                _ => place[..count].copy_from_slice(&column[at..at + count]),
+            }
+        }
+    }
 }
 
 /// Brings bytes into the order of `shape`, each less 128. `steps` lead from row to row, one for each of the depth, and

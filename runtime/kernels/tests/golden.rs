@@ -5,7 +5,7 @@
 
 use runtime_kernels::{
     Add, Affine, AveragePool, Convolution, ConvolutionShape, DenseWeights, GlobalAveragePool, Isa, Linear, Output,
-    OutputScale, Requantization, Scratch, Table, Window, dispatch, fastest,
+    OutputScale, Requantization, Scratch, Table, WeightOrder, Window, dispatch, fastest,
 };
 
 /// Checksum of each seed's network.
@@ -171,7 +171,15 @@ impl Network {
         let weights = self.numbers.weights(depth * columns, self.whole);
         let bias = self.numbers.bias(columns);
         let zero_point = i32::from(self.numbers.next());
-        let weights = DenseWeights { weights: &weights, depth, piece: depth, columns, bias: &bias, zero_point };
+        let weights = DenseWeights {
+            weights: &weights,
+            order: WeightOrder::Columns,
+            depth,
+            piece: depth,
+            columns,
+            bias: &bias,
+            zero_point,
+        };
         let scales = self.numbers.scales(columns);
         let y_scale = 0.002 * (depth as f32).sqrt();
         let requantization = Requantization::new(0.02, &scales, y_scale, 128, 0, 255).unwrap();

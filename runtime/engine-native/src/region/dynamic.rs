@@ -13,6 +13,7 @@ use runtime_kernels::{
 };
 use runtime_tensor::{ElementType, Tensor};
 
+use super::elements::Elements;
 use super::float::{floats, refused};
 use super::meaning::{Meaning, RealConstant};
 use super::quantized::integers;
@@ -107,22 +108,25 @@ impl Reader<'_> {
         if !matches!(self.dynamic_input(node, 2), Some(Dynamic::ZeroPoint(of)) if of == range) {
             return Err("its input's zero point is not the one of the same DynamicQuantizeLinear".into());
         }
-        let weights = self.constant(node, 1)?.ok_or("it has no weights")?;
+        let elements = match node.input(1).and_then(|name| self.graph.deferred.get(name)).and_then(Elements::in_file) {
+            Some(elements) => elements,
+            None => Elements::Here(self.constant(node, 1)?.ok_or("it has no weights")?.clone()),
+        };
         let zero_points = match self.constant(node, 3)? {
             Some(zero_points) => integers(zero_points)?,
             None => vec![0],
         };
         let is_conv = node.is("ConvInteger");
         let (channels, axis) = if is_conv { (ChannelAxis::First, 0) } else { (ChannelAxis::Second, 1) };
-        let columns = weights.shape().get(axis).copied().unwrap_or(0);
+        let weight_shape = elements.shape().to_vec();
+        let columns = weight_shape.get(axis).copied().unwrap_or(0);
         if zero_points.len() != 1 && zero_points.len() != columns {
             return Err(format!("its weights have {} zero points for {columns} columns", zero_points.len()));
         }
         let scales = vec![1.0; zero_points.len()];
-        let constant = RealConstant { tensor: weights.clone(), scales, zero_points, axis };
+        let constant = RealConstant { tensor: elements, scales, zero_points, axis };
         let shape = self.output_shape(node)?;
-        let weight_shape = weights.shape();
-        let weights = Weights::of(&constant, channels)?;
+        let weights = Weights::of(&constant, self.file, channels)?;
         let (input, kind) = if is_conv {
             let input = self.channels_last(input)?;
             let own = self.builder.value(input).shape.clone();
@@ -171,7 +175,12 @@ impl Reader<'_> {
             many if many.len() == weights.rows => many.to_vec(),
             many => return Err(format!("{} weight scales for {} columns", many.len(), weights.rows)),
         };
-        let own = ScaledWeights { values: &weights.values, offsets: &weights.offsets, scales: &scales };
+        let own = ScaledWeights {
+            values: weights.values(self.file),
+            order: weights.order,
+            offsets: &weights.offsets,
+            scales: &scales,
+        };
         let (table, buffer) = (self.table, self.builder.buffer(*input));
         let value = match kind {
             Kind::Rows(rows) => {
@@ -213,8 +222,8 @@ impl Reader<'_> {
         let centred = self.like(*input, Element::Float);
         let (from, output) = (self.builder.buffer(*input), self.builder.buffer(centred));
         self.builder.add_step(Step::Dynamic(DynamicStep::Centre { input: from, range, output }));
-        let filters = weights.values.iter().enumerate().map(|(index, &weight)| {
-            let offset = weights.offsets.get(index / weights.depth.max(1)).unwrap_or(&0);
+        let filters = weights.values(self.file).iter().enumerate().map(|(index, &weight)| {
+            let offset = weights.offsets.get(weights.row(index)).unwrap_or(&0);
             (i32::from(weight) + offset) as f32
         });
         let filters: Vec<f32> = filters.collect();

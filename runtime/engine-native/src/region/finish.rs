@@ -35,7 +35,7 @@ impl Reader<'_> {
                     self.table,
                     window.clone(),
                     *channels,
-                    &weights.values,
+                    weights.values(self.file),
                     &bias,
                     x.zero_point,
                     &scale,
@@ -101,7 +101,8 @@ impl Reader<'_> {
     fn linear(&self, x: &Affine, weights: &Weights, bias: &Bias) -> Result<Linear, Reason> {
         let bias = bias.integers(x.scale, &weights.scales);
         let weights = DenseWeights {
-            weights: &weights.values,
+            weights: weights.values(self.file),
+            order: weights.order,
             depth: weights.depth,
             piece: weights.depth,
             columns: weights.rows,
@@ -149,7 +150,7 @@ impl Reader<'_> {
             Meaning::FloatInput(input) => Ok(self.imported(*input)),
             Meaning::Stored(_) => Err("it reads quantized bytes as real numbers".into()),
             Meaning::RealConstant(constant) => {
-                let real = real_numbers(constant)?;
+                let real = real_numbers(constant, self.file)?;
                 let floats = real.as_f32().map_err(|error| format!("failed to {error}"))?.to_vec();
                 Ok(self.builder.add_floats(real.shape(), floats))
             }

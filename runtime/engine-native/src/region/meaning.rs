@@ -6,6 +6,7 @@ use runtime_kernels::{Affine, Binary, ConvolutionShape, Window};
 use runtime_tensor::Tensor;
 
 use super::dynamic::Dynamic;
+use super::elements::Elements;
 use super::pairwise::Side;
 use super::tables::Tabled;
 use super::weights::{Bias, Weights};
@@ -35,7 +36,7 @@ pub(crate) enum Meaning {
 /// A dequantized initializer.
 #[derive(Clone, Debug)]
 pub(crate) struct RealConstant {
-    pub(crate) tensor: Tensor,
+    pub(crate) tensor: Elements,
     pub(crate) scales: Vec<f32>,
     pub(crate) zero_points: Vec<i32>,
     /// The axis of the scales when there are several.

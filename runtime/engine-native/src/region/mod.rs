@@ -8,6 +8,7 @@
 mod batch;
 mod cut;
 mod dynamic;
+mod elements;
 mod elementwise;
 mod finish;
 mod float;
@@ -28,13 +29,14 @@ mod weights;
 mod windows;
 
 use runtime_engine::{Coverage, LeftOut, NumericsClass};
-use runtime_graph::{Graph, GraphError, Model, fold_constants, macs};
+use runtime_graph::{Borrowed, Graph, GraphError, fold_constants, macs};
 use runtime_kernels::Table;
 
 use crate::program::Program;
 pub(crate) use parts::{Leftover, Parts, Region};
 
 use batch::Batch;
+pub(crate) use elements::weights_only;
 use reader::Reader;
 
 /// A model that the kernels cover wholly.
@@ -58,9 +60,9 @@ pub(crate) enum Refusal {
 }
 
 /// Compiles `model` for runs on up to `threads` threads, or says what keeps it from being compiled.
-pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> Result<Compiled, Refusal> {
-    let mut graph = model.graph().clone();
-    if let Err(error) = fold_constants(&mut graph, model.opset()) {
+pub(crate) fn compile(model: Borrowed<'_>, table: &'static Table, threads: usize) -> Result<Compiled, Refusal> {
+    let Borrowed { mut graph, opset, weights } = model;
+    if let Err(error) = fold_constants(&mut graph, opset) {
         return Err(match error {
             GraphError::Shape { .. } => Refusal::Bad(error),
             other => refused(&graph, format!("failed to {other}")),
@@ -68,13 +70,13 @@ pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> R
     }
     let nodes_total = graph.nodes.len() as u64;
     patterns::rewrite(&mut graph);
-    let mut batch = match Batch::of(&graph, model.opset()) {
+    let mut batch = match Batch::of(&graph, opset) {
         Ok(batch) => batch,
         Err(reason) => return Err(refused(&graph, reason)),
     };
     batch.add_borders(&graph);
     let mut coverage = Coverage { nodes_total, ..measure(&graph, &batch) };
-    let mut reader = Reader::new(&graph, &batch, model.opset(), table);
+    let mut reader = Reader::new((&graph, &weights), &batch, opset, table);
     reader.walk();
     match reader.finish() {
         Ok((mut program, numerics)) => {
@@ -85,7 +87,13 @@ pub(crate) fn compile(model: &Model, table: &'static Table, threads: usize) -> R
             coverage.macs_covered = coverage.macs_total;
             Ok(Compiled { program, numerics, coverage, batch: batch.symbol })
         }
-        Err(refused) => Err(Refusal::LeftOut(Box::new(Leftover::new(coverage, graph, batch, model.opset(), refused)))),
+        Err(left_out) => {
+            // Regions are compiled one by one, perhaps several times.
+            if let Err(error) = graph.complete_all(&weights) {
+                return Err(refused(&graph, format!("failed to {error}")));
+            }
+            Err(Refusal::LeftOut(Box::new(Leftover::new(coverage, graph, batch, opset, left_out))))
+        }
     }
 }
 

@@ -119,9 +119,10 @@ impl Reader<'_> {
         };
         let affine = Affine::new(*scale, *zero_point, signed).map_err(refused)?;
         // Of an 8-bit type, so the stored form fits a byte.
-        let bytes: Vec<u8> = integers(tensor)?.into_iter().map(|value| (value + affine.offset()) as u8).collect();
+        let bytes: Vec<u8> =
+            integers(&tensor.tensor(self.file)?)?.into_iter().map(|value| (value + affine.offset()) as u8).collect();
         if let ([byte], true) = (&bytes[..], tensor.shape().len() <= 1) {
-            let real = real_numbers(constant)?;
+            let real = real_numbers(constant, self.file)?;
             let number = real.as_f32().map_err(|error| format!("failed to {error}"))?.first().copied();
             return Ok(Operand::Number(number.unwrap_or(0.0), Some((*byte, affine))));
         }

@@ -10,6 +10,7 @@ use runtime_tensor::{Dimension, ElementType, TensorSpec};
 
 use super::batch::Batch;
 use super::cut::{Cut, Outline};
+use super::elements::File;
 use super::reader::{Reader, Reason, Refused};
 use crate::program::Program;
 
@@ -199,7 +200,8 @@ impl Inside {
         self.batch.set_inputs(&cut.inputs).map_err(|_| BTreeMap::new())?;
         let nodes = cut.all();
         let graph = self.lend(&nodes, &inputs, &outputs);
-        let mut reader = Reader::new(&graph, &self.batch, self.opset, table);
+        let file = File::new();
+        let mut reader = Reader::new((&graph, &file), &self.batch, self.opset, table);
         reader.walk();
         let program = match reader.finish() {
             Ok((mut program, _)) => {

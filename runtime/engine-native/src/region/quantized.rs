@@ -6,6 +6,7 @@ use runtime_graph::Node;
 use runtime_kernels::Affine;
 use runtime_tensor::{ElementType, Tensor};
 
+use super::elements::Elements;
 use super::meaning::{Meaning, RealConstant};
 use super::reader::{Reader, Reason};
 use crate::program::{Element, Step, ValueId};
@@ -80,10 +81,13 @@ impl Reader<'_> {
     pub(crate) fn dequantize_linear(&mut self, node: &Node) -> Result<Meaning, Reason> {
         let name = node.input(0).ok_or("it has no input")?;
         if let Some(tensor) = self.graph.initializers.get(name) {
-            return self.real_constant(node, tensor);
+            return self.real_constant(node, Elements::Here(tensor.clone()));
+        }
+        if let Some(elements) = self.graph.deferred.get(name).and_then(Elements::in_file) {
+            return self.real_constant(node, elements);
         }
         match self.input_meaning(node, 0)? {
-            Meaning::StoredConstant(tensor) => self.real_constant(node, &tensor),
+            Meaning::StoredConstant(tensor) => self.real_constant(node, Elements::Here(tensor.as_ref().clone())),
             Meaning::Stored(value) => {
                 let affine = self.affine(node, 1)?;
                 if self.builder.value(value).element != stored(&affine) {
@@ -142,12 +146,12 @@ impl Reader<'_> {
         Ok(Slices { axis: if scales.len() == 1 { 0 } else { axis }, scales, zero_points })
     }
 
-    fn real_constant(&self, node: &Node, tensor: &Tensor) -> Result<Meaning, Reason> {
+    fn real_constant(&self, node: &Node, tensor: Elements) -> Result<Meaning, Reason> {
         if !matches!(tensor.element(), ElementType::I8 | ElementType::U8 | ElementType::I32) {
             return Err(format!("constants of type {} have no kernels; i8, u8 and i32 have", tensor.element()));
         }
         let Slices { scales, zero_points, axis } = self.slices(node, tensor.shape())?;
-        let constant = RealConstant { tensor: tensor.clone(), scales, zero_points, axis };
+        let constant = RealConstant { tensor, scales, zero_points, axis };
         Ok(Meaning::RealConstant(Rc::new(constant)))
     }
 

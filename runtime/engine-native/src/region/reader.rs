@@ -8,6 +8,7 @@ use runtime_kernels::Table;
 use runtime_tensor::{ElementType, Tensor};
 
 use super::batch::Batch;
+use super::elements::File;
 use super::meaning::Meaning;
 use super::tables::Derived;
 use crate::program::{BufferId, Builder, Element, Program, Step, ValueId};
@@ -24,6 +25,8 @@ const FIRST_INPUT_ONLY: [&str; 7] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten
 /// The state of the walk.
 pub(crate) struct Reader<'a> {
     pub(crate) graph: &'a Graph,
+    /// The constants that the graph has left in the file.
+    pub(crate) file: &'a File<'a>,
     pub(crate) batch: &'a Batch,
     pub(crate) opset: i64,
     pub(crate) table: &'static Table,
@@ -50,7 +53,12 @@ pub(crate) struct Refused {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(graph: &'a Graph, batch: &'a Batch, opset: i64, table: &'static Table) -> Self {
+    pub(crate) fn new(
+        (graph, file): (&'a Graph, &'a File<'a>),
+        batch: &'a Batch,
+        opset: i64,
+        table: &'static Table,
+    ) -> Self {
         let builder = Builder::default();
         let mut readers = BTreeMap::new();
         let outputs = graph.outputs.iter().map(|output| output.name.as_str());
@@ -59,6 +67,7 @@ impl<'a> Reader<'a> {
         }
         Self {
             graph,
+            file,
             batch,
             opset,
             table,

@@ -1,9 +1,10 @@
 //! Weights and biases out of constants.
 
 use runtime_graph::Node;
-use runtime_kernels::SIGNED_OFFSET;
+use runtime_kernels::{SIGNED_OFFSET, WeightOrder};
 use runtime_tensor::{ElementType, Tensor};
 
+use super::elements::{Elements, File};
 use super::meaning::{Meaning, RealConstant};
 use super::quantized::integers;
 use super::reader::{Reader, Reason};
@@ -11,10 +12,12 @@ use super::reader::{Reader, Reason};
 /// How far the bias's own scale may lie from input scale times weight scale, as a share.
 const BIAS_SCALE_DEVIATION_MAX: f32 = 1e-3;
 
-/// 8-bit weights, one row for each output channel.
+/// 8-bit weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
-    pub(crate) values: Vec<i8>,
+    values: Values,
+    /// How they lie.
+    pub(crate) order: WeightOrder,
     /// What the weights of each row are more than `values`; empty when they are the same.
     pub(crate) offsets: Vec<i32>,
     /// Output channels.
@@ -23,6 +26,14 @@ pub(crate) struct Weights {
     pub(crate) depth: usize,
     /// One an output channel.
     pub(crate) scales: Vec<f32>,
+}
+
+/// Where weights are.
+#[derive(Clone, Debug)]
+enum Values {
+    Made(Vec<i8>),
+    /// As they are stored, which is signed.
+    Stored(Elements),
 }
 
 /// A bias before the input's scale is known to fit.
@@ -47,7 +58,7 @@ pub(crate) enum ChannelAxis {
 impl Weights {
     /// Weights whose zero points are folded in where every weight less its zero point fits 8 bits, else what is over
     /// as offsets.
-    pub(crate) fn of(constant: &RealConstant, channels: ChannelAxis) -> Result<Self, Reason> {
+    pub(crate) fn of(constant: &RealConstant, file: &File<'_>, channels: ChannelAxis) -> Result<Self, Reason> {
         let RealConstant { tensor, scales, zero_points, axis } = constant;
         let shape = tensor.shape();
         let channel_axis = match channels {
@@ -62,31 +73,45 @@ impl Weights {
             return Err(format!("weights have scales along axis {axis}; along axis {channel_axis} is supported"));
         }
         let rows = *shape.get(channel_axis).ok_or("weights are a scalar")?;
-        let depth = tensor.len().checked_div(rows).unwrap_or(0);
+        let bytes = tensor.bytes(file);
+        let depth = bytes.len().checked_div(rows).unwrap_or(0);
         let signed = tensor.element() == ElementType::I8;
-        let bytes = tensor.bytes();
+        let order = if channel_axis == 0 { WeightOrder::Columns } else { WeightOrder::Rows };
         let zero_point = |row: usize| zero_points[row.min(zero_points.len() - 1)];
-        let at = |row: usize, k: usize| if channel_axis == 0 { row * depth + k } else { k * rows + row };
+        let row = |index: usize| if channel_axis == 0 { index / depth } else { index % rows };
         let raw = |byte: u8| if signed { i32::from(byte as i8) } else { i32::from(byte) };
-        let mut values = Vec::with_capacity(bytes.len());
-        for row in 0..rows {
-            if channel_axis == 0 && signed && zero_point(row) == 0 {
-                values.extend(bytes[row * depth..(row + 1) * depth].iter().map(|&byte| byte as i8));
-            } else {
-                let less = |k: usize| i8::try_from(raw(bytes[at(row, k)]) - zero_point(row));
-                values.extend((0..depth).map_while(|k| less(k).ok()));
-            }
-        }
         let mut offsets = Vec::new();
-        if values.len() != bytes.len() {
-            let stored = if signed { 0 } else { SIGNED_OFFSET };
-            let value = |row: usize, k: usize| (raw(bytes[at(row, k)]) - stored) as i8;
-            values.clear();
-            values.extend((0..rows).flat_map(|row| (0..depth).map(move |k| value(row, k))));
-            offsets.extend((0..rows).map(|row| stored - zero_point(row)));
-        }
+        let values = if signed && zero_points.iter().all(|&zero_point| zero_point == 0) {
+            Values::Stored(tensor.clone())
+        } else {
+            let less = |(index, &byte): (usize, &u8)| i8::try_from(raw(byte) - zero_point(row(index))).ok();
+            match bytes.iter().enumerate().map(less).collect() {
+                Some(values) => Values::Made(values),
+                None => {
+                    let stored = if signed { 0 } else { SIGNED_OFFSET };
+                    offsets.extend((0..rows).map(|row| stored - zero_point(row)));
+                    Values::Made(bytes.iter().map(|&byte| (raw(byte) - stored) as i8).collect())
+                }
+            }
+        };
         let scales = (0..rows).map(|row| scales[row.min(scales.len() - 1)]).collect();
-        Ok(Self { values, offsets, rows, depth, scales })
+        Ok(Self { values, order, offsets, rows, depth, scales })
+    }
+
+    /// The weights in their order.
+    pub(crate) fn values<'b>(&'b self, file: &'b File<'_>) -> &'b [i8] {
+        match &self.values {
+            Values::Made(values) => values,
+            Values::Stored(elements) => bytemuck::cast_slice(elements.bytes(file)),
+        }
+    }
+
+    /// The output channel of the weight at `index` of them.
+    pub(crate) fn row(&self, index: usize) -> usize {
+        match self.order {
+            WeightOrder::Rows => index % self.rows.max(1),
+            _ => index / self.depth.max(1),
+        }
     }
 }
 
@@ -114,7 +139,7 @@ impl Reader<'_> {
         let Meaning::RealConstant(constant) = self.input_meaning(node, position)? else {
             return Err("its weights are not quantized constants".into());
         };
-        let weights = Weights::of(&constant, channels)?;
+        let weights = Weights::of(&constant, self.file, channels)?;
         if !weights.offsets.is_empty() {
             return Err("a weight less its zero point does not fit 8 bits; quantize weights symmetrically".into());
         }
@@ -140,7 +165,8 @@ impl Reader<'_> {
                 return Err(format!("its bias has scale {found}; input scale times weight scale is {expected}"));
             }
         }
-        Ok(Bias::Integers(spread(&constant.tensor, &integers(&constant.tensor)?, weights.rows)?))
+        let tensor = constant.tensor.tensor(self.file)?;
+        Ok(Bias::Integers(spread(&tensor, &integers(&tensor)?, weights.rows)?))
     }
 }
 

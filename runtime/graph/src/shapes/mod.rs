@@ -69,6 +69,7 @@ impl<'a> Inference<'a> {
             inference.contents.set_tensor(name, tensor);
             inference.specs.insert(name.clone(), spec_of(name, tensor));
         }
+        inference.specs.extend(graph.deferred.iter().map(|(name, spec)| (name.clone(), spec.clone())));
         for input in &graph.inputs {
             let spec = inference.bound(input);
             inference.specs.insert(input.name.clone(), spec);

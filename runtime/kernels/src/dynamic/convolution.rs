@@ -90,6 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::WeightOrder;
     use crate::table::every_available;
 
     struct Case {
@@ -159,7 +160,7 @@ mod tests {
             let expected = case.expected();
             for table in every_available() {
                 let weights =
-                    ScaledWeights { values: &case.weights, offsets: &case.offsets, scales: &case.scales };
+                    ScaledWeights { values: &case.weights, order: WeightOrder::Columns, offsets: &case.offsets, scales: &case.scales };
                 let mut convolution =
                     DynamicConvolution::new(table, case.window.clone(), shape, &weights).unwrap();
                 convolution.scaling_mut().add_bias(&case.bias).unwrap();

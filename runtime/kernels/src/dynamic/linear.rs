@@ -17,8 +17,8 @@ impl DynamicLinear {
     /// `weights` has `depth` weights for each column.
     pub fn new(table: &'static Table, weights: &ScaledWeights<'_>, depth: usize) -> Result<Self, KernelError> {
         let scaling = Scaling::new(weights, depth)?;
-        let (weights, columns) = (weights.values, weights.scales.len());
-        let weights = DenseWeights { weights, depth, piece: depth, columns, bias: &[], zero_point: 0 };
+        let (order, weights, columns) = (weights.order, weights.values, weights.scales.len());
+        let weights = DenseWeights { weights, order, depth, piece: depth, columns, bias: &[], zero_point: 0 };
         Ok(Self { packed: (table.dense.pack)(&weights)?, scaling, table })
     }
 
@@ -60,6 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::WeightOrder;
     use crate::table::every_available;
 
     proptest! {
@@ -77,7 +78,7 @@ mod tests {
             let bias: Vec<f32> = (0..columns).map(|_| f32::from(value()) - 100.0).collect();
             let offsets: Vec<i32> =
                 if has_offsets { (0..columns).map(|_| 128 - i32::from(value())).collect() } else { vec![] };
-            let weights = ScaledWeights { values: &values, offsets: &offsets, scales: &scales };
+            let weights = ScaledWeights { values: &values, order: WeightOrder::Columns, offsets: &offsets, scales: &scales };
             let mut expected = Vec::new();
             for x in input.chunks_exact(depth) {
                 for column in 0..columns {
@@ -107,7 +108,11 @@ mod tests {
     fn bad_lengths_and_scales_are_refused() {
         let long = vec![1; 33_026];
         let of = |values, offsets, scales, depth| {
-            DynamicLinear::new(crate::fastest(), &ScaledWeights { values, offsets, scales }, depth)
+            DynamicLinear::new(
+                crate::fastest(),
+                &ScaledWeights { values, order: WeightOrder::Columns, offsets, scales },
+                depth,
+            )
         };
         assert!(matches!(of(&[1, 2, 3], &[], &[1.0, 1.0], 2), Err(KernelError::Shape { .. })));
         assert!(matches!(of(&[1, 2], &[1, 1], &[1.0], 2), Err(KernelError::Shape { .. })));

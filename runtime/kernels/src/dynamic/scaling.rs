@@ -4,13 +4,15 @@ use crate::error::{expect_length, expect_scale};
 use crate::product::PRODUCT_DEPTH_MAX;
 use crate::rows::Rows;
 use crate::scratch::room;
-use crate::{Affine, FloatEnd, KernelError, Scratch, Table};
+use crate::{Affine, FloatEnd, KernelError, Scratch, Table, WeightOrder};
 
 /// Weights as they are packed, and what they stand for.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaledWeights<'a> {
-    /// Those of each column together.
+    /// One column's after the other's, or as `order` says.
     pub values: &'a [i8],
+    /// How they lie.
+    pub order: WeightOrder,
     /// What the model's weights are more than `values`, one number a column or none: 128 less the zero point of
     /// unsigned weights, for instance.
     pub offsets: &'a [i32],
@@ -46,7 +48,7 @@ pub struct Scaled<'a> {
 impl Scaling {
     /// `weights` has `depth` weights for each of the columns.
     pub(crate) fn new(weights: &ScaledWeights<'_>, depth: usize) -> Result<Self, KernelError> {
-        let ScaledWeights { values, offsets, scales } = *weights;
+        let ScaledWeights { values, order, offsets, scales } = *weights;
         let columns = scales.len();
         for &scale in scales {
             expect_scale(scale)?;
@@ -59,8 +61,10 @@ impl Scaling {
                 return Err(KernelError::Depth { found: depth, max: PRODUCT_DEPTH_MAX });
             }
         }
+        let mut room = Vec::new();
         let sum = |column: usize| {
-            let own: i32 = values[column * depth..][..depth].iter().map(|&weight| i32::from(weight)).sum();
+            let own = order.columns(values, (depth, columns), column..column + 1, &mut room);
+            let own: i32 = own.iter().map(|&weight| i32::from(weight)).sum();
             own.wrapping_add(offsets.get(column).unwrap_or(&0).wrapping_mul(depth as i32))
         };
         Ok(Self {
@@ -74,7 +78,7 @@ impl Scaling {
 
     /// That of sums over differences from the zero point: nothing comes off them.
     pub fn of_differences(weight_scales: &[f32]) -> Result<Self, KernelError> {
-        Self::new(&ScaledWeights { values: &[], offsets: &[], scales: weight_scales }, 0)
+        Self::new(&ScaledWeights { values: &[], order: WeightOrder::Columns, offsets: &[], scales: weight_scales }, 0)
     }
 
     /// Columns.

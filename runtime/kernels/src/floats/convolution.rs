@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::dense::PackedFloats;
+use super::dense::{FloatWeight, PackedFloats};
 use super::depthwise::{FloatDepthwiseRun, PackedFloatDepthwise};
 use super::tiles::{self, FloatOutput};
 use crate::error::expect_length;
-use crate::reading::{Reading, channels_last};
+use crate::reading::Reading;
 use crate::rows::Rows;
-use crate::{ConvolutionShape, KernelError, Scratch, Table, Window};
+use crate::{ConvolutionShape, KernelError, Scratch, Table, WeightOrder, Window};
 
 /// Bytes of input that one pass over the weights takes: they stay in the second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -61,11 +61,11 @@ impl FloatConvolution {
     ///
     /// `weights` are in ONNX's order: output channel, input channel of the group, kernel row, kernel column.
     /// `bias` is one an output channel, or empty.
-    pub fn new(
+    pub fn new<W: FloatWeight>(
         table: &'static Table,
         window: Window,
         shape: ConvolutionShape,
-        weights: &[f32],
+        weights: &[W],
         bias: &[f32],
     ) -> Result<Self, KernelError> {
         window.check()?;
@@ -85,9 +85,9 @@ impl FloatConvolution {
             let piece = if Reading::taps_together(&window, groups) { window.kernel[1] * inputs } else { inputs };
             let group = |group: usize| {
                 let columns = group * outputs..(group + 1) * outputs;
-                let own = channels_last(&weights[columns.start * depth..columns.end * depth], inputs, taps);
+                let own = &weights[columns.start * depth..columns.end * depth];
                 let bias = if bias.is_empty() { bias } else { &bias[columns] };
-                PackedFloats::new(table, &own, [1, depth], (depth, piece, outputs), bias)
+                PackedFloats::new(table, own, WeightOrder::Filters(taps), (depth, piece, outputs), bias)
             };
             let reading = Reading::new(&window, shape.input_channels, groups);
             Work::Dense((0..groups).map(group).collect::<Result<_, _>>()?, reading)

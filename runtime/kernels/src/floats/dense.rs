@@ -1,13 +1,64 @@
 //! Rows times a matrix of float weights.
 
 use super::FloatEnd;
-use super::tiles::{self, FloatOutput, Panels};
+use super::tiles::{self, FloatOutput, FloatTileShape, Panels};
 use crate::error::expect_length;
 use crate::rows::Rows;
-use crate::{AlignedFloats, KernelError, Table};
+use crate::{AlignedFloats, KernelError, Table, WeightOrder};
 
 /// Bytes of rows that one pass over the weights takes: they stay in the second-level cache.
 const BLOCK_BYTES: usize = 256 << 10;
+
+/// A weight as it lies before packing: a float, or the little-endian bytes of one, which may lie anywhere in a file.
+pub trait FloatWeight: Copy {
+    /// The weight.
+    fn float(self) -> f32;
+}
+
+impl FloatWeight for f32 {
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+impl FloatWeight for [u8; 4] {
+    fn float(self) -> f32 {
+        f32::from_le_bytes(self)
+    }
+}
+
+/// Brings a matrix into panels. `packed` has zeros where there is nothing.
+fn pack<W: FloatWeight>(
+    shape: &FloatTileShape,
+    weights: &[W],
+    order: WeightOrder,
+    (depth, columns): (usize, usize),
+    packed: &mut [f32],
+) {
+    let width = columns.next_multiple_of(shape.lanes);
+    let panels = (0..width).step_by(shape.lanes * shape.vectors);
+    let mut room = Vec::new();
+    for first in panels {
+        let panel = (shape.lanes * shape.vectors).min(width - first);
+        let places = &mut packed[first * depth..(first + panel) * depth];
+        if order == WeightOrder::Rows {
+            let there = panel.min(columns - first);
+            for (line, row) in places.chunks_exact_mut(panel).zip(weights.chunks_exact(columns)) {
+                line.iter_mut().zip(&row[first..first + there]).for_each(|(to, from)| *to = from.float());
+            }
+            continue;
+        }
+        // As many columns as a vector has lanes: they write whole cache lines.
+        for inner in (0..panel).step_by(shape.lanes) {
+            let own = first + inner..(first + inner + shape.lanes).min(columns);
+            let own = order.columns(weights, (depth, columns), own, &mut room);
+            for (k, line) in places.chunks_exact_mut(panel).enumerate() {
+                let column = own[k..].iter().step_by(depth);
+                line[inner..].iter_mut().zip(column).for_each(|(to, from)| *to = from.float());
+            }
+        }
+    }
+}
 
 /// Float weights in the order in which the tiles read them.
 #[derive(Debug)]
@@ -20,14 +71,14 @@ pub(crate) struct PackedFloats {
 }
 
 impl PackedFloats {
-    /// Packs the matrix whose element at row k, column c is `weights[k * steps[0] + c * steps[1]]`.
+    /// Packs a matrix whose weights lie in `order`.
     ///
     /// Its rows are products of one sum; `piece` of them have their inputs beside each other. `bias` is one a column,
     /// or empty.
-    pub(crate) fn new(
+    pub(crate) fn new<W: FloatWeight>(
         table: &Table,
-        weights: &[f32],
-        steps: [usize; 2],
+        weights: &[W],
+        order: WeightOrder,
         (depth, piece, columns): (usize, usize, usize),
         bias: &[f32],
     ) -> Result<Self, KernelError> {
@@ -38,7 +89,7 @@ impl PackedFloats {
         let shape = &table.float.shape;
         let mut packed = AlignedFloats::zeros(tiles::packed_length(shape, depth, columns));
         if !weights.is_empty() {
-            tiles::pack(shape, weights, steps, (depth, columns), 1.0, &mut packed);
+            pack(shape, weights, order, (depth, columns), &mut packed);
         }
         let mut starts = vec![0.0; columns.next_multiple_of(shape.lanes)];
         starts[..bias.len()].copy_from_slice(bias);
@@ -70,17 +121,16 @@ pub struct FloatLinear {
 impl FloatLinear {
     /// Packs a linear layer for the instruction set of `table`.
     ///
-    /// The weight of output `c` for input `k` is `weights[k * steps[0] + c * steps[1]]`; there are `depth` inputs and
-    /// `columns` outputs. `bias` is one an output, or empty.
-    pub fn new(
+    /// The weights of `depth` inputs for `columns` outputs lie in `order`. `bias` is one an output, or empty.
+    pub fn new<W: FloatWeight>(
         table: &'static Table,
-        weights: &[f32],
-        steps: [usize; 2],
+        weights: &[W],
+        order: WeightOrder,
         depth: usize,
         columns: usize,
         bias: &[f32],
     ) -> Result<Self, KernelError> {
-        let packed = PackedFloats::new(table, weights, steps, (depth, depth, columns), bias)?;
+        let packed = PackedFloats::new(table, weights, order, (depth, depth, columns), bias)?;
         Ok(Self { packed, end: FloatEnd::default(), table })
     }
 
@@ -165,7 +215,7 @@ mod tests {
             });
             let expected: Vec<f64> = expected.collect();
             for table in every_available() {
-                let mut linear = FloatLinear::new(table, &weights, [columns, 1], depth, columns, &[]).unwrap();
+                let mut linear = FloatLinear::new(table, &weights, WeightOrder::Rows, depth, columns, &[]).unwrap();
                 linear.add_bias(&bias).unwrap();
                 linear.end_mut().bound(bounds.0, bounds.1);
                 let mut found = vec![f32::NAN; rows * columns];
@@ -178,8 +228,8 @@ mod tests {
     #[test]
     fn lengths_that_do_not_fit_are_refused() {
         let table = crate::fastest();
-        assert!(FloatLinear::new(table, &[0.0; 5], [2, 1], 3, 2, &[]).is_err());
-        assert!(FloatLinear::new(table, &[0.0; 6], [2, 1], 3, 2, &[0.0]).is_err());
-        assert!(FloatLinear::new(table, &[0.0; 6], [2, 1], 3, 2, &[]).unwrap().add_bias(&[1.0]).is_err());
+        assert!(FloatLinear::new(table, &[0.0; 5], WeightOrder::Rows, 3, 2, &[]).is_err());
+        assert!(FloatLinear::new(table, &[0.0; 6], WeightOrder::Rows, 3, 2, &[0.0]).is_err());
+        assert!(FloatLinear::new(table, &[0.0; 6], WeightOrder::Rows, 3, 2, &[]).unwrap().add_bias(&[1.0]).is_err());
     }
 }

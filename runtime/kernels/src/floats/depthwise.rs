@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::FloatEnd;
+use super::dense::FloatWeight;
 use crate::{AlignedFloats, Table, Window};
 
 /// Filters tap by tap, all channels of one tap together, padded to whole vectors.
@@ -18,12 +19,12 @@ pub(crate) struct PackedFloatDepthwise {
 
 impl PackedFloatDepthwise {
     /// Of filters of `taps` weights each, channel by channel; `bias` is one a channel, or empty.
-    pub(crate) fn new(table: &Table, weights: &[f32], taps: usize, bias: &[f32]) -> Self {
+    pub(crate) fn new<W: FloatWeight>(table: &Table, weights: &[W], taps: usize, bias: &[f32]) -> Self {
         let channels = weights.len() / taps.max(1);
         let padded = channels.next_multiple_of(table.float.depthwise_lanes);
         let mut packed = AlignedFloats::zeros(taps * padded);
         for (channel, filter) in weights.chunks_exact(taps.max(1)).enumerate() {
-            filter.iter().enumerate().for_each(|(tap, &weight)| packed[tap * padded + channel] = weight);
+            filter.iter().enumerate().for_each(|(tap, &weight)| packed[tap * padded + channel] = weight.float());
         }
         let mut starts = vec![0.0; padded];
         starts[..bias.len()].copy_from_slice(bias);

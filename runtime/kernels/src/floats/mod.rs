@@ -25,7 +25,7 @@ mod tiles;
 pub use across_channels::AcrossChannels;
 pub use broadcast::{Binary, Broadcast};
 pub use convolution::{FloatConvolution, FloatEnd};
-pub use dense::FloatLinear;
+pub use dense::{FloatLinear, FloatWeight};
 pub use function::FloatFunction;
 pub use pool::FloatPool;
 pub use product::{FloatProduct, ProductSide};

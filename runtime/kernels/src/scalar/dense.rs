@@ -28,17 +28,19 @@ pub(super) fn pack(weights: &DenseWeights<'_>) -> Result<PackedDense, KernelErro
     let whole = columns / PANEL * PANEL;
     let mut panels = vec![0; whole * padded];
     let mut rest = vec![0; (columns - whole).next_multiple_of(TOGETHER) * padded];
-    for column in 0..columns {
-        for k in 0..depth {
-            let weight = i16::from(weights.weights[column * depth + k]);
-            if column < whole {
-                let (panel, lane) = (column / PANEL, column % PANEL);
-                panels[panel * PANEL * padded + k / 2 * 2 * PANEL + 2 * lane + k % 2] = weight;
-            } else {
-                rest[(column - whole) * padded + k] = weight;
-            }
+    weights.for_columns(1, |columns, weights| {
+        let column = columns.start;
+        let widened = weights.iter().map(|&weight| i16::from(weight));
+        if column < whole {
+            let places = &mut panels[column / PANEL * PANEL * padded..][..PANEL * padded];
+            let pairs = places.chunks_exact_mut(2 * PANEL);
+            let places = pairs.flat_map(|pair| &mut pair[2 * (column % PANEL)..][..2]);
+            places.zip(widened).for_each(|(place, weight)| *place = weight);
+        } else {
+            let places = &mut rest[(column - whole) * padded..][..depth];
+            places.iter_mut().zip(widened).for_each(|(place, weight)| *place = weight);
         }
-    }
+    });
     Ok(PackedDense {
         depth,
         piece: weights.piece,

@@ -1,18 +1,22 @@
 //! Float convolutions and matrix products.
 
 use runtime_graph::Node;
-use runtime_kernels::{ConvolutionShape, FloatConvolution, FloatLinear, FloatProduct, LayerNorm, ProductSide, Window};
+use runtime_kernels::{
+    ConvolutionShape, FloatConvolution, FloatLinear, FloatProduct, FloatWeight, LayerNorm, ProductSide, WeightOrder,
+    Window,
+};
 use runtime_tensor::Tensor;
 
 use super::refused;
 use crate::program::{FloatStep, ValueId, channels_last, plain};
+use crate::region::elements::{Elements, File};
 use crate::region::meaning::{Pending, Work};
 use crate::region::reader::{Reader, Reason};
 use crate::region::weights::{Bias, Weights};
 
 impl Reader<'_> {
     pub(crate) fn float_conv(&mut self, node: &Node) -> Result<ValueId, Reason> {
-        let weights = self.float_constant(node, 1)?.ok_or("it has no weights")?;
+        let weights = self.float_weights(node)?;
         let bias = self.float_constant(node, 2)?;
         let input = self.float_input(node, 0)?;
         let input = self.channels_last(input)?;
@@ -24,18 +28,19 @@ impl Reader<'_> {
         let groups = usize::try_from(node.int("group", 1)).map_err(|_| "group is negative")?;
         let window = Self::window(node, &shape, &weights.shape()[2..], &output_shape)?;
         let channels = ConvolutionShape { input_channels: shape[1], output_channels: output_shape[1], groups };
-        let (weights, bias) = (floats(&weights)?, bias.as_ref().map_or(Ok(&[][..]), floats)?);
+        let bias = bias.as_ref().map_or(Ok(&[][..]), floats)?;
+        let weights = le_floats(&weights, self.file);
         let value = self.float_convolution(input, window, channels, weights, bias, &output_shape)?;
         self.fusible(node, value);
         Ok(value)
     }
 
-    fn float_convolution(
+    fn float_convolution<W: FloatWeight>(
         &mut self,
         input: ValueId,
         window: Window,
         channels: ConvolutionShape,
-        weights: &[f32],
+        weights: &[W],
         bias: &[f32],
         shape: &[usize],
     ) -> Result<ValueId, Reason> {
@@ -45,34 +50,49 @@ impl Reader<'_> {
         Ok(self.float_value(shape, channels_last(shape.len()), step))
     }
 
+    /// The weights at input 1 of `node`.
+    fn float_weights(&self, node: &Node) -> Result<Elements, Reason> {
+        let deferred = node.input(1).and_then(|name| self.graph.deferred.get(name));
+        if let Some(elements) = deferred.and_then(Elements::in_file) {
+            return Ok(elements);
+        }
+        Ok(Elements::Here(self.float_constant(node, 1)?.ok_or("it has no weights")?))
+    }
+
     pub(crate) fn float_gemm(&mut self, node: &Node) -> Result<ValueId, Reason> {
         let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
         if node.int("transA", 0) != 0 {
             return Err("transA is not supported; transpose before it".into());
         }
-        let weights = self.float_constant(node, 1)?.ok_or("it has no weights")?;
+        let weights = self.float_weights(node)?;
         let [first, second] = *weights.shape() else {
             return Err(format!("weights of shape {:?} are no matrix", weights.shape()));
         };
-        let (depth, columns, steps) =
-            if node.int("transB", 0) != 0 { (second, first, [1, second]) } else { (first, second, [second, 1]) };
-        let scaled: Vec<f32> = floats(&weights)?.iter().map(|weight| alpha * weight).collect();
+        let is_transposed = node.int("transB", 0) != 0;
+        let (depth, columns, order) =
+            if is_transposed { (second, first, WeightOrder::Columns) } else { (first, second, WeightOrder::Rows) };
         let bias = match self.float_constant(node, 2)? {
             None => Vec::new(),
             Some(bias) => row_of(&bias, columns)?.into_iter().map(|bias| beta * bias).collect(),
         };
         let input = self.float_input(node, 0)?;
-        let value = self.float_linear(node, input, (&scaled, steps), (depth, columns), &bias)?;
+        let weights = le_floats(&weights, self.file);
+        let value = if alpha == 1.0 {
+            self.float_linear(node, input, (weights, order), (depth, columns), &bias)?
+        } else {
+            let scaled: Vec<f32> = weights.iter().map(|weight| alpha * weight.float()).collect();
+            self.float_linear(node, input, (&scaled, order), (depth, columns), &bias)?
+        };
         self.fusible(node, value);
         Ok(value)
     }
 
     /// Rows of `input` in the model's order times a constant matrix.
-    fn float_linear(
+    fn float_linear<W: FloatWeight>(
         &mut self,
         node: &Node,
         input: ValueId,
-        (weights, steps): (&[f32], [usize; 2]),
+        (weights, lie): (&[W], WeightOrder),
         (depth, columns): (usize, usize),
         bias: &[f32],
     ) -> Result<ValueId, Reason> {
@@ -87,18 +107,19 @@ impl Reader<'_> {
         if shape.iter().product::<usize>() != rows * columns {
             return Err(format!("{rows} rows of {columns} outputs for a result of shape {shape:?}"));
         }
-        let linear = FloatLinear::new(self.table, weights, steps, depth, columns, bias).map_err(refused)?;
+        let linear = FloatLinear::new(self.table, weights, lie, depth, columns, bias).map_err(refused)?;
         let (linear, input) = (Box::new(linear), self.builder.buffer(input));
         let step = |output| FloatStep::Dense { linear, rows, input, added: None, output };
         Ok(self.float_value(&shape, plain(shape.len()), step))
     }
 
     pub(crate) fn float_mat_mul(&mut self, node: &Node) -> Result<ValueId, Reason> {
-        let value = match self.float_constant(node, 1) {
-            Ok(Some(weights)) if weights.shape().len() == 2 => {
+        let value = match self.float_weights(node) {
+            Ok(weights) if weights.shape().len() == 2 => {
                 let (depth, columns) = (weights.shape()[0], weights.shape()[1]);
                 let input = self.float_input(node, 0)?;
-                self.float_linear(node, input, (floats(&weights)?, [columns, 1]), (depth, columns), &[])?
+                let weights = le_floats(&weights, self.file);
+                self.float_linear(node, input, (weights, WeightOrder::Rows), (depth, columns), &[])?
             }
             _ => {
                 let (a, b) = (self.float_input(node, 0)?, self.float_input(node, 1)?);
@@ -145,14 +166,15 @@ impl Reader<'_> {
         let shape = pending.shape.as_slice();
         let value = match pending.work.as_ref() {
             Work::Convolution { input, x, weights, bias, window, channels } => {
-                let (weights, bias) = (real_weights(weights), real_bias(bias, x.scale, weights));
+                let (weights, bias) = (real_weights(weights, self.file), real_bias(bias, x.scale, weights));
                 let input = self.dequantized(*input, x);
                 self.float_convolution(input, window.clone(), *channels, &weights, &bias, shape)?
             }
             Work::Dense { input, x, weights, bias, rows } => {
                 let (depth, columns) = (weights.depth, weights.rows);
-                let (real, bias) = (real_weights(weights), real_bias(bias, x.scale, weights));
-                let linear = FloatLinear::new(self.table, &real, [1, depth], depth, columns, &bias).map_err(refused)?;
+                let (real, bias) = (real_weights(weights, self.file), real_bias(bias, x.scale, weights));
+                let linear =
+                    FloatLinear::new(self.table, &real, weights.order, depth, columns, &bias).map_err(refused)?;
                 let input = self.dequantized(*input, x);
                 let (linear, rows, input) = (Box::new(linear), *rows, self.builder.buffer(input));
                 let step = |output| FloatStep::Dense { linear, rows, input, added: None, output };
@@ -207,9 +229,15 @@ pub(crate) fn row_of(tensor: &Tensor, columns: usize) -> Result<Vec<f32>, Reason
     Err(format!("its bias has shape {shape:?} for {columns} outputs"))
 }
 
-fn real_weights(weights: &Weights) -> Vec<f32> {
-    let scale = |index: usize| weights.scales[index / weights.depth.max(1)];
-    weights.values.iter().enumerate().map(|(index, &weight)| f32::from(weight) * scale(index)).collect()
+/// The elements of an `f32` constant as they lie, wherever that is.
+fn le_floats<'b>(elements: &'b Elements, file: &'b File<'_>) -> &'b [[u8; 4]] {
+    elements.bytes(file).as_chunks().0
+}
+
+/// The real numbers of `weights`, in their order.
+fn real_weights(weights: &Weights, file: &File<'_>) -> Vec<f32> {
+    let real = |(index, &weight): (usize, &i8)| f32::from(weight) * weights.scales[weights.row(index)];
+    weights.values(file).iter().enumerate().map(real).collect()
 }
 
 fn real_bias(bias: &Bias, x_scale: f32, weights: &Weights) -> Vec<f32> {

@@ -15,6 +15,7 @@ use runtime_graph::Node;
 use runtime_kernels::KernelError;
 use runtime_tensor::{ElementType, Tensor};
 
+use super::elements::File;
 use super::meaning::{Meaning, RealConstant};
 use super::quantized::integers;
 use super::reader::{Reader, Reason};
@@ -90,7 +91,7 @@ impl Reader<'_> {
             return Ok(Some(tensor.clone()));
         }
         match self.meaning(name)? {
-            Meaning::RealConstant(constant) => Ok(Some(real_numbers(&constant)?)),
+            Meaning::RealConstant(constant) => Ok(Some(real_numbers(&constant, self.file)?)),
             _ => Err(format!("its input {name} is not a constant")),
         }
     }
@@ -125,8 +126,9 @@ impl Reader<'_> {
 }
 
 /// The real numbers that a constant's integers stand for.
-pub(crate) fn real_numbers(constant: &RealConstant) -> Result<Tensor, Reason> {
+pub(crate) fn real_numbers(constant: &RealConstant, file: &File<'_>) -> Result<Tensor, Reason> {
     let RealConstant { tensor, scales, zero_points, axis } = constant;
+    let tensor = &tensor.tensor(file)?;
     let inner: usize = tensor.shape().iter().skip(axis + 1).product();
     let real = |(index, value): (usize, i32)| {
         let slice = index / inner.max(1) % scales.len();
