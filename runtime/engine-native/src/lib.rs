@@ -6,7 +6,7 @@
 //! kernels cover is such a program and one operator of a graph that runs in tract, in float; the session's coverage
 //! says which nodes are in none and why.
 //!
-//! **Invariants**: a compiled program allocates nothing while it runs but its outputs; no bytes, model or request,
+//! **Invariants**: from its second run on a compiled program allocates nothing but its outputs; no bytes, model or request,
 //! make this crate panic past its border.
 #![forbid(unsafe_code)]
 

@@ -21,26 +21,30 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Empty; each layer makes room in it before the first run.
+    /// Empty; each layer makes room in it when it first runs.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Another one with as much room.
-    pub fn alike(&self) -> Self {
-        Self {
-            patches: vec![0; self.patches.len()],
-            wide: vec![0; self.wide.len()],
-            sums: vec![0; self.sums.len()],
-            floats: vec![0.0; self.floats.len()],
-            panels: vec![0; self.panels.len()],
-            starts: vec![0; self.starts.len()],
-            shifts: vec![0; self.shifts.len()],
-            row_sums: vec![0; self.row_sums.len()],
-            multipliers: vec![0.0; self.multipliers.len()],
-            float_patches: vec![0.0; self.float_patches.len()],
-            packed: vec![0.0; self.packed.len()],
+    /// Gives each of `scratches` as much room as any of them has.
+    pub fn level(scratches: &mut [Self]) {
+        fn level<T: Clone + Default>(scratches: &mut [Scratch], buffer: fn(&mut Scratch) -> &mut Vec<T>) {
+            let most = scratches.iter_mut().map(|scratch| buffer(scratch).len()).max().unwrap_or(0);
+            for scratch in scratches {
+                room(buffer(scratch), most);
+            }
         }
+        level(scratches, |scratch| &mut scratch.patches);
+        level(scratches, |scratch| &mut scratch.wide);
+        level(scratches, |scratch| &mut scratch.sums);
+        level(scratches, |scratch| &mut scratch.floats);
+        level(scratches, |scratch| &mut scratch.panels);
+        level(scratches, |scratch| &mut scratch.starts);
+        level(scratches, |scratch| &mut scratch.shifts);
+        level(scratches, |scratch| &mut scratch.multipliers);
+        level(scratches, |scratch| &mut scratch.row_sums);
+        level(scratches, |scratch| &mut scratch.float_patches);
+        level(scratches, |scratch| &mut scratch.packed);
     }
 
     /// Bytes reserved.

@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use runtime_engine::{EngineError, check_deadline};
 use runtime_kernels::{Scratch, Table};
-use runtime_tensor::{Tensor, TensorSpec};
+use runtime_tensor::Tensor;
 use runtime_threads::Pool;
 
 /// A buffer of the arena, of the constants, or of the request.
@@ -38,8 +38,9 @@ pub(crate) struct Program {
     memory: Memory,
     /// Whether any step is worth sharing out; waking threads for none costs more than a small model takes.
     is_large: bool,
-    /// One for each thread that a run may use.
+    /// One for each thread that a run may use. They grow in the first run, and not after it.
     scratches: Vec<Scratch>,
+    has_run: bool,
     /// For each of the model's outputs: where it is, and its elements for one sample.
     outputs: Vec<OutputPlace>,
     weight_bytes: usize,
@@ -57,7 +58,7 @@ impl Program {
     pub(crate) fn new(table: &'static Table, steps: Vec<Step>, memory: Memory, outputs: Vec<OutputPlace>) -> Self {
         let weight_bytes = steps.iter().map(Step::weight_bytes).sum();
         let is_large = steps.iter().any(|step| step.products() >= products_min(table.isa));
-        Self { table, steps, memory, is_large, scratches: vec![Scratch::new()], outputs, weight_bytes }
+        Self { table, steps, memory, is_large, scratches: vec![Scratch::new()], has_run: false, outputs, weight_bytes }
     }
 
     /// Bytes held while idle.
@@ -91,25 +92,16 @@ impl Program {
                 self.memory.export(place, &mut bytes[sample * length..(sample + 1) * length]);
             }
         }
+        if !self.has_run {
+            // The next time a thread may get any other part.
+            Scratch::level(with.scratches);
+            self.has_run = true;
+        }
         Ok(())
     }
 
-    /// Makes room for runs on up to `threads` threads: the largest that a scratch gets is reached by running once on
-    /// zeros of `inputs`' shapes.
-    pub(crate) fn warm(
-        &mut self,
-        inputs: &[TensorSpec],
-        sample_shapes: &[Vec<usize>],
-        threads: usize,
-    ) -> Result<(), EngineError> {
-        let zeros = inputs.iter().zip(sample_shapes).map(|(spec, shape)| Tensor::zeros(spec.element, shape.clone()));
-        let zeros: Vec<Tensor> = zeros.collect::<Result<_, _>>()?;
-        let zeros: Vec<&Tensor> = zeros.iter().collect();
-        self.run(&zeros, 1, &[], &mut [], None)?;
-        for _ in 1..threads.min(Pool::cores()) {
-            let more = self.scratches[0].alike();
-            self.scratches.push(more);
-        }
-        Ok(())
+    /// Lets runs use up to `threads` threads.
+    pub(crate) fn set_threads(&mut self, threads: usize) {
+        self.scratches.resize_with(threads.min(Pool::cores()).max(1), Scratch::new);
     }
 }
