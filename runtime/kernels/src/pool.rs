@@ -66,6 +66,22 @@ impl AveragePool {
         Ok(Self { window, channels, x, y, bounds, count_padding })
     }
 
+    /// The window.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Channels of input and output.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The same over another window that its constructor would take.
+    #[must_use]
+    pub fn over(&self, window: Window) -> Self {
+        Self { window, ..self.clone() }
+    }
+
     /// Pools whole images.
     #[inline(always)]
     pub(crate) fn run(&self, input: &[u8], scratch: &mut Scratch, output: &mut [u8]) {

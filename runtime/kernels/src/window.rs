@@ -51,6 +51,21 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// The window over lines `lines` of the output alone, over the input from the line on that comes second; `None`
+    /// when that would have no line.
+    pub fn part(&self, lines: std::ops::Range<usize>) -> Option<(Self, usize)> {
+        let from = lines.start * self.stride[0];
+        let top = from.saturating_sub(self.pad[0]);
+        let left = self.input[0].checked_sub(top).filter(|&left| left > 0)?;
+        let part = Self {
+            input: [left, self.input[1]],
+            pad: [self.pad[0].saturating_sub(from), self.pad[1]],
+            output: [lines.len(), self.output[1]],
+            ..self.clone()
+        };
+        Some((part, top))
+    }
+
     /// The taps of `axis` that lie on the image for the window at `position`, as a range of tap numbers.
     #[inline(always)]
     pub(crate) fn inside(&self, axis: usize, position: usize) -> std::ops::Range<usize> {
@@ -162,6 +177,40 @@ mod tests {
                     let expected =
                         if inside { input[(at.0 * width + at.1) * channels + index % channels] } else { 200 };
                     prop_assert_eq!(byte, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_the_output_have_a_window_of_their_own() {
+        for (size, kernel, stride, dilation, pad) in
+            [(9, 3, 2, 1, 1), (7, 2, 1, 3, 4), (5, 1, 3, 1, 0), (6, 4, 2, 1, 3)]
+        {
+            let count = (size + 2 * pad - (kernel - 1) * dilation - 1) / stride + 1;
+            let whole = Window {
+                input: [size, 2],
+                kernel: [kernel, 1],
+                stride: [stride, 1],
+                dilation: [dilation, 1],
+                pad: [pad, 0],
+                output: [count, 2],
+            };
+            let taps = |window: &Window, line: usize| {
+                let mut places = Vec::new();
+                window.for_each_tap([line, 1], |tap, place| places.push((tap, place)));
+                places
+            };
+            for first in 0..count {
+                let Some((part, top)) = whole.part(first..count) else {
+                    assert!(first * stride >= size + pad, "line {first} reads the image");
+                    continue;
+                };
+                assert_eq!((part.output, part.input[0] + top), ([count - first, 2], size));
+                for line in first..count {
+                    let moved: Vec<_> =
+                        taps(&part, line - first).into_iter().map(|(tap, place)| (tap, place + top * 2)).collect();
+                    assert_eq!(moved, taps(&whole, line), "{whole:?}, line {line} from {first}");
                 }
             }
         }

@@ -166,11 +166,11 @@ impl FloatStep {
             }
             Self::Softmax { width, input, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
-                table.float_softmax(from, *width, to);
+                with.each_row(*width, from, to, |from, to| table.float_softmax(from, *width, to));
             }
             Self::LayerNorm { scale, bias, epsilon, input, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
-                table.layer_norm(from, scale, bias, *epsilon, to);
+                with.each_row(scale.len(), from, to, |from, to| table.layer_norm(from, scale, bias, *epsilon, to));
             }
             Self::AcrossChannels { norm, input, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
@@ -178,7 +178,7 @@ impl FloatStep {
             }
             Self::Pool { pool, input, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
-                table.float_pool(pool, from, to);
+                with.float_pool(pool, from, to);
             }
             Self::Concat { parts, stride, output } => {
                 let mut first = 0;

@@ -3,7 +3,6 @@
 use runtime_kernels::{AcrossChannels, FloatConvolution, FloatFunction, FloatLinear, FloatProduct};
 
 use super::Workers;
-use super::workers::BYTES_MIN;
 
 /// Products of bytes that take as long as one of floats: so many share a lane.
 pub(super) const PRODUCT_COST: usize = 4;
@@ -71,12 +70,8 @@ impl Workers<'_> {
     }
 
     pub(super) fn function(&mut self, function: FloatFunction, input: &[f32], output: &mut [f32]) {
-        let shared = self.team.size() > 1 && output.len() * 4 >= BYTES_MIN;
-        let length = if shared { output.len().div_ceil(self.team.size()) } else { output.len() };
         let table = self.table;
-        self.team.share(self.scratches, output, length.max(1), |_, number, output| {
-            table.float_function(function, &input[number * length..][..output.len()], output);
-        });
+        self.each(input, output, |input, output| table.float_function(function, input, output));
     }
 
     pub(super) fn across_channels(&mut self, norm: &AcrossChannels, input: &[f32], output: &mut [f32]) {

@@ -6,6 +6,7 @@ mod dynamic_step;
 mod float_step;
 mod float_workers;
 mod memory;
+mod shared;
 mod step;
 mod stored_step;
 mod workers;

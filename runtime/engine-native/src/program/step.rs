@@ -2,7 +2,7 @@
 
 use runtime_kernels::{
     Add, Affine, AveragePool, Convolution, GlobalAveragePool, Linear, Lookup, Permutation, Requantization, Window,
-    concat_rows, sigmoid, softmax,
+    sigmoid, softmax,
 };
 use runtime_tensor::Tensor;
 
@@ -188,7 +188,7 @@ impl Step {
             Self::QuantizeInput { input, affine, output } => {
                 // The session has checked that the input is f32.
                 let values = inputs[*input].as_f32().unwrap_or_default();
-                table.quantize(part(values, sample), affine, memory.write(*output));
+                with.each(part(values, sample), memory.write(*output), |from, to| table.quantize(from, affine, to));
             }
             Self::ImportInput { input, signed, output } => {
                 let flip = if *signed { 0x80 } else { 0 };
@@ -201,11 +201,11 @@ impl Step {
             }
             Self::Quantize { input, affine, output } => {
                 let (from, to) = memory.floats_to_bytes(*input, *output);
-                table.quantize(from, affine, to);
+                with.each(from, to, |from, to| table.quantize(from, affine, to));
             }
             Self::Dequantize { input, affine, output } => {
                 let (from, to) = memory.read_write_floats(*input, *output);
-                table.dequantize(from, affine, to);
+                with.each(from, to, |from, to| table.dequantize(from, affine, to));
             }
             Self::PermuteFloats { input, permutation, output } => {
                 let (from, to) = memory.floats_to_floats(*input, *output);
@@ -227,14 +227,14 @@ impl Step {
             Self::Stored(step) => step.run(with, memory),
             Self::Float(step) => step.run(with, memory),
             Self::Dynamic(step) => step.run(with, memory),
-            Self::Concat { parts, stride, output } => concat(parts, *stride, *output, memory),
+            Self::Concat { parts, stride, output } => concat(parts, *stride, *output, with, memory),
             bytes_to_bytes => bytes_to_bytes.run_bytes(with, memory),
         }
     }
 
     /// The steps that read bytes and write bytes.
     fn run_bytes(&self, with: &mut Workers<'_>, memory: &mut Memory) {
-        let (table, scratch) = (with.table, &mut with.scratches[0]);
+        let table = with.table;
         match self {
             Self::Permute { input, permutation, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
@@ -254,19 +254,19 @@ impl Step {
             }
             Self::Lookup { lookup, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                table.lookup(lookup, from, to);
+                with.each(from, to, |from, to| table.lookup(lookup, from, to));
             }
             Self::MaxPool { window, channels, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                table.max_pool(window, *channels, from, to);
+                with.max_pool(window, *channels, from, to);
             }
             Self::AveragePool { pool, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                table.average_pool(pool, from, scratch, to);
+                with.average_pool(pool, from, to);
             }
             Self::GlobalAveragePool { pool, input, output } => {
                 let ([from], to) = memory.read_write([*input], *output);
-                table.global_average_pool(pool, from, scratch, to);
+                table.global_average_pool(pool, from, &mut with.scratches[0], to);
             }
             // `run` has taken every other step.
             _ => {}
@@ -280,11 +280,11 @@ fn part<T>(all: &[T], (sample, samples): (usize, usize)) -> &[T] {
     &all[sample * length..(sample + 1) * length]
 }
 
-fn concat(parts: &[ConcatPart], stride: usize, output: BufferId, memory: &mut Memory) {
+fn concat(parts: &[ConcatPart], stride: usize, output: BufferId, with: &mut Workers<'_>, memory: &mut Memory) {
     let mut first = 0;
     for ConcatPart { input, width, lookup } in parts {
         let ([from], to) = memory.read_write([*input], output);
-        concat_rows(from, *width, to, stride, first, lookup.as_ref());
+        with.concat(from, *width, (to, stride, first), lookup.as_ref());
         first += width;
     }
 }

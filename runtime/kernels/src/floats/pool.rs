@@ -34,6 +34,22 @@ impl FloatPool {
         Ok(Self { window, channels, kind: Kind::Average { count_padding } })
     }
 
+    /// The window.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Channels of input and output.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The same over another window that its constructor would take.
+    #[must_use]
+    pub fn over(&self, window: Window) -> Self {
+        Self { window, ..self.clone() }
+    }
+
     /// Pools whole images.
     #[inline(always)]
     pub(crate) fn run(&self, input: &[f32], output: &mut [f32]) {
