@@ -3,6 +3,7 @@
 use runtime_kernels::{AcrossChannels, FloatConvolution, FloatFunction, FloatLinear, FloatProduct};
 
 use super::Workers;
+use super::workers::BYTES_MIN;
 
 /// Products of bytes that take as long as one of floats: so many share a lane.
 pub(super) const PRODUCT_COST: usize = 4;

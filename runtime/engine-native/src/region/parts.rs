@@ -205,8 +205,8 @@ impl Inside {
         reader.walk();
         let program = match reader.finish() {
             Ok((mut program, _)) => {
-                let warm = program.warm(&inputs, &self.batch.input_shapes, threads);
-                warm.map(|()| program).map_err(|_| BTreeMap::new())
+                program.set_threads(threads);
+                Ok(program)
             }
             Err(refused) => {
                 let named = refused.into_iter().filter_map(|refused| Some((nodes[refused.node?], refused.why.reason)));
