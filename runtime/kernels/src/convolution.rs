@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use crate::dense::with_shifts;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
+use crate::error::expect_length;
 use crate::grouped::{self, Grouped, is_depthwise};
 use crate::{DepthwiseWeights, KernelError, Output, Requantization, Scratch, Table, Window};
 
@@ -24,6 +26,9 @@ pub struct OutputScale {
     pub x_scale: f32,
     /// Scale of the weights, one an output channel.
     pub weight_scales: Vec<f32>,
+    /// What the model's weights are more than those given: 128 less the zero point of unsigned ones. 0 where every
+    /// channel has one filter of its own.
+    pub weight_offset: i32,
     /// Scale of the output.
     pub y_scale: f32,
     /// Zero point of the output as stored.
@@ -38,6 +43,7 @@ pub struct Convolution {
     window: Window,
     shape: ConvolutionShape,
     zero_point: u8,
+    offset: i32,
     work: Work,
     table: &'static Table,
 }
@@ -65,21 +71,25 @@ impl Convolution {
     ) -> Result<Self, KernelError> {
         grouped::check(&window, &shape, weights.len(), if bias.is_empty() { None } else { Some(bias.len()) })?;
         let groups = shape.groups.max(1);
-        let OutputScale { x_scale, weight_scales, y_scale, zero_point: y_zero_point, bounds } = scale;
+        let OutputScale { x_scale, weight_scales, weight_offset, y_scale, zero_point: y_zero_point, bounds } = scale;
         let requantization =
             Requantization::new(*x_scale, weight_scales, *y_scale, *y_zero_point, bounds[0], bounds[1])?;
         requantization.expect_columns(shape.output_channels)?;
         let work = if is_depthwise(&shape) {
+            let found = weight_offset.unsigned_abs() as usize;
+            expect_length("the offset of weights of one filter a channel", found, 0)?;
             let (taps, width) = (window.taps(), window.kernel[1]);
             let weights = DepthwiseWeights { weights, channels: groups, taps, width, bias, zero_point };
             Work::Depthwise((table.depthwise.pack)(&weights)?, requantization)
         } else {
             let outputs = shape.output_channels / groups;
             let scales = (0..groups).map(|group| requantization.part(group * outputs..(group + 1) * outputs));
-            Work::Grouped(Grouped::new(table, &window, &shape, weights, bias, zero_point)?, scales.collect())
+            let grouped = Grouped::new(table, &window, &shape, weights, bias, zero_point, *weight_offset)?;
+            Work::Grouped(grouped, scales.collect())
         };
         // In range: the packing checked it.
-        Ok(Self { window, shape: ConvolutionShape { groups, ..shape }, zero_point: zero_point as u8, work, table })
+        let (shape, zero_point) = (ConvolutionShape { groups, ..shape }, zero_point as u8);
+        Ok(Self { window, shape, zero_point, offset: *weight_offset, work, table })
     }
 
     /// Bytes of one input image.
@@ -141,8 +151,15 @@ impl Convolution {
                 grouped.run(&self.window, input, self.zero_point, lines, scratch, |block, scratch| {
                     let requantization = &scales[block.channel / outputs.max(1)];
                     let data = &mut output[block.at + block.channel..];
-                    let to = Output::Bytes { data, stride, requantization };
-                    (self.table.dense.run)(block.packed, &block.rows, scratch, to);
+                    let (table, packed, rows) = (self.table, block.packed, &block.rows);
+                    if self.offset == 0 {
+                        let to = Output::Bytes { data, stride, requantization };
+                        return (table.dense.run)(packed, rows, scratch, to);
+                    }
+                    with_shifts(table, self.offset, rows, packed.piece, scratch, |shifts, scratch| {
+                        let to = Output::Shifted { data, stride, requantization, shifts, table };
+                        (table.dense.run)(packed, rows, scratch, to);
+                    });
                 });
             }
         }
@@ -170,7 +187,7 @@ mod tests {
     fn expected(case: &Case) -> Vec<u8> {
         let ConvolutionShape { input_channels, output_channels, groups } = case.shape;
         let (inputs, outputs, taps) = (input_channels / groups, output_channels / groups, case.window.taps());
-        let OutputScale { x_scale, weight_scales, y_scale, zero_point, bounds } = &case.scale;
+        let OutputScale { x_scale, weight_scales, weight_offset, y_scale, zero_point, bounds } = &case.scale;
         let requantization =
             Requantization::new(*x_scale, weight_scales, *y_scale, *zero_point, bounds[0], bounds[1]).unwrap();
         let mut output = Vec::new();
@@ -182,7 +199,8 @@ mod tests {
                     case.window.for_each_tap(position, |tap, place| {
                         for input in 0..inputs {
                             let x = image[place * input_channels + channel / outputs * inputs + input];
-                            let weight = case.weights[(channel * inputs + input) * taps + tap];
+                            let weight =
+                                i32::from(case.weights[(channel * inputs + input) * taps + tap]) + weight_offset;
                             sum += (i64::from(x) - i64::from(case.zero_point)) * i64::from(weight);
                         }
                     });
@@ -198,7 +216,7 @@ mod tests {
         fn every_grouping_is_the_sum_of_its_products(
             groups in 1usize..5, inputs in 1usize..6, outputs in 1usize..20, height in 1usize..7, width in 1usize..17,
             kernel in 1usize..4, stride in 1usize..3, dilation in 1usize..3, pad in 0usize..3, images in 1usize..3,
-            zero_point in 0i32..=255, seed in any::<u64>()
+            zero_point in 0i32..=255, seed in any::<u64>(), weight_offset in prop_oneof![Just(0), -127i32..=128]
         ) {
             let mut state = seed;
             let mut next = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); (state >> 40) as u8 };
@@ -208,6 +226,7 @@ mod tests {
                 dilation: [dilation, dilation], pad: [pad, pad], output: [size(height), size(width)],
             };
             let shape = ConvolutionShape { input_channels: groups * inputs, output_channels: groups * outputs, groups };
+            let weight_offset = if is_depthwise(&shape) { 0 } else { weight_offset };
             let case = Case {
                 weights: (0..shape.output_channels * inputs * kernel * kernel).map(|_| next() as i8).collect(),
                 bias: (0..shape.output_channels).map(|_| i32::from(next()) * 20 - 2_000).collect(),
@@ -215,6 +234,7 @@ mod tests {
                 scale: OutputScale {
                     x_scale: 0.02,
                     weight_scales: (0..shape.output_channels).map(|_| 0.001 + f32::from(next()) * 1e-4).collect(),
+                    weight_offset,
                     y_scale: 0.05, zero_point: 99, bounds: [20, 240],
                 },
                 window, shape, zero_point,
@@ -241,6 +261,7 @@ mod tests {
                 scale: OutputScale {
                     x_scale: 0.02,
                     weight_scales: (0..channels).map(|_| 0.001 + f32::from(next()) * 1e-4).collect(),
+                    weight_offset: 0,
                     y_scale: 0.05, zero_point: 99, bounds: [20, 240],
                 },
                 window, zero_point,

@@ -1,9 +1,11 @@
 //! Rows times a matrix of weights: what linear layers and convolutions come down to.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::dynamic::Scaled;
 use crate::error::{expect_length, expect_zero_point};
+use crate::product::PRODUCT_DEPTH_MAX;
 use crate::rows::Rows;
 use crate::scratch::room;
 use crate::{KernelError, Requantization, Scratch, Table, WeightOrder};
@@ -142,14 +144,22 @@ const BLOCK_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Linear {
     packed: PackedDense,
+    offset: i32,
     table: &'static Table,
 }
 
 impl Linear {
     /// Packs a linear layer for the instruction set of `table`.
     pub fn new(table: &'static Table, weights: &DenseWeights<'_>) -> Result<Self, KernelError> {
+        Self::with_offset(table, weights, 0)
+    }
+
+    /// The same for a model whose weights are `offset` more than those given: 128 less the zero point of unsigned ones.
+    /// It writes bytes only.
+    pub fn with_offset(table: &'static Table, weights: &DenseWeights<'_>, offset: i32) -> Result<Self, KernelError> {
         expect_length("the length of a piece", weights.piece, weights.depth)?;
-        Ok(Self { packed: (table.dense.pack)(weights)?, table })
+        let bias = offset_bias(weights, offset)?;
+        Ok(Self { packed: (table.dense.pack)(&DenseWeights { bias: &bias, ..*weights })?, offset, table })
     }
 
     /// Products in one sum.
@@ -174,8 +184,51 @@ impl Linear {
 
     /// Multiplies the `rows` rows of `input`, which lie without gaps.
     pub fn run(&self, input: &[u8], rows: usize, scratch: &mut Scratch, output: Output<'_>) {
-        run_plain(self.table.dense.run, &self.packed, input, rows, scratch, output);
+        let (table, packed) = (self.table, &self.packed);
+        match output {
+            Output::Bytes { data, stride, requantization } if self.offset != 0 => {
+                let all = Rows::plain(input, rows, packed.depth);
+                with_shifts(table, self.offset, &all, packed.depth, scratch, |shifts, scratch| {
+                    let to = Output::Shifted { data, stride, requantization, shifts, table };
+                    run_plain(table.dense.run, packed, input, rows, scratch, to);
+                });
+            }
+            output => run_plain(table.dense.run, packed, input, rows, scratch, output),
+        }
     }
+}
+
+/// The bias of weights that are `offset` less than the model's: what the zero point of the input makes of the offset
+/// is the same for every row.
+pub(crate) fn offset_bias<'a>(weights: &DenseWeights<'a>, offset: i32) -> Result<Cow<'a, [i32]>, KernelError> {
+    if offset == 0 {
+        return Ok(Cow::Borrowed(weights.bias));
+    }
+    if weights.depth > PRODUCT_DEPTH_MAX {
+        return Err(KernelError::Depth { found: weights.depth, max: PRODUCT_DEPTH_MAX });
+    }
+    weights.check()?;
+    let all = offset.wrapping_mul(weights.zero_point).wrapping_mul(weights.depth as i32);
+    let bias = |column: usize| weights.bias.get(column).copied().unwrap_or(0).wrapping_sub(all);
+    Ok((0..weights.columns).map(bias).collect())
+}
+
+/// Calls `run` with what `offset` adds to the sums of each of `rows`: as many times the sum of its bytes, `length` of
+/// each piece.
+pub(crate) fn with_shifts(
+    table: &Table,
+    offset: i32,
+    rows: &Rows<'_>,
+    length: usize,
+    scratch: &mut Scratch,
+    run: impl FnOnce(&[i32], &mut Scratch),
+) {
+    let mut row_sums = std::mem::take(&mut scratch.row_sums);
+    let shifts = room(&mut row_sums, rows.lines * rows.count);
+    (table.elementwise.sum_rows)(rows, length, shifts);
+    shifts.iter_mut().for_each(|sum| *sum = sum.wrapping_mul(offset));
+    run(shifts, scratch);
+    scratch.row_sums = row_sums;
 }
 
 /// Multiplies `rows` rows that lie without gaps, a block of them at a time.
@@ -330,13 +383,15 @@ mod tests {
     use crate::table::every_available;
 
     /// The definition, one product after the other.
-    fn expected(weights: &DenseWeights<'_>, input: &[u8], requantization: &Requantization) -> Vec<u8> {
+    fn expected(weights: &DenseWeights<'_>, offset: i32, input: &[u8], requantization: &Requantization) -> Vec<u8> {
         let mut output = Vec::new();
         for x in input.chunks_exact(weights.depth) {
             for column in 0..weights.columns {
                 let filter = &weights.weights[column * weights.depth..][..weights.depth];
-                let products =
-                    x.iter().zip(filter).map(|(&x, &w)| (i64::from(x) - i64::from(weights.zero_point)) * i64::from(w));
+                let product = |(&x, &w): (&u8, &i8)| {
+                    (i64::from(x) - i64::from(weights.zero_point)) * i64::from(i32::from(w) + offset)
+                };
+                let products = x.iter().zip(filter).map(product);
                 let sum = products.sum::<i64>() + i64::from(weights.bias.get(column).copied().unwrap_or(0));
                 output.push(requantization.apply(i32::try_from(sum).unwrap(), column));
             }
@@ -348,7 +403,8 @@ mod tests {
         #[test]
         fn every_instruction_set_gives_the_sum_of_products(
             depth in 1usize..70, columns in 1usize..100, rows in 1usize..30, zero_point in 0i32..=255,
-            seed in any::<u64>(), edges in any::<bool>(), halved in any::<bool>()
+            seed in any::<u64>(), edges in any::<bool>(), halved in any::<bool>(),
+            offset in prop_oneof![Just(0), -127i32..=128]
         ) {
             let mut state = seed;
             let mut next = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); (state >> 40) as u8 };
@@ -362,9 +418,9 @@ mod tests {
             let scales: Vec<f32> = (0..columns).map(|_| 0.001 + f32::from(value()) * 1e-4).collect();
             let weights = DenseWeights { weights: &raw, order: WeightOrder::Columns, depth, piece: depth, columns, bias: &bias, zero_point };
             let requantization = Requantization::new(0.02, &scales, 0.05, 7, 0, 255).unwrap();
-            let expected = expected(&weights, &input, &requantization);
+            let expected = expected(&weights, offset, &input, &requantization);
             for table in every_available() {
-                let linear = Linear::new(table, &weights).unwrap();
+                let linear = Linear::with_offset(table, &weights, offset).unwrap();
                 let mut output = vec![0; rows * columns];
                 linear.run(&input, rows, &mut Scratch::new(),
                     Output::Bytes { data: &mut output, stride: columns, requantization: &requantization });

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::dense::PackedDense;
+use crate::dense::{PackedDense, offset_bias};
 use crate::error::expect_length;
 use crate::reading::Reading;
 use crate::rows::Rows;
@@ -56,7 +56,7 @@ pub(crate) fn check(
 }
 
 impl Grouped {
-    /// Packs weights in ONNX's order. `bias` is one an output channel, or empty.
+    /// Packs weights in ONNX's order, which are `offset` less than the model's. `bias` is one an output channel, or empty.
     pub(crate) fn new(
         table: &'static Table,
         window: &Window,
@@ -64,6 +64,7 @@ impl Grouped {
         weights: &[i8],
         bias: &[i32],
         zero_point: i32,
+        offset: i32,
     ) -> Result<Self, KernelError> {
         let groups = shape.groups.max(1);
         let (inputs, outputs, taps) = (shape.input_channels / groups, shape.output_channels / groups, window.taps());
@@ -75,7 +76,8 @@ impl Grouped {
             let bias = if bias.is_empty() { bias } else { &bias[columns] };
             let order = WeightOrder::Filters(taps);
             let dense = DenseWeights { weights, order, depth, piece, columns: outputs, bias, zero_point };
-            (table.dense.pack)(&dense)
+            let bias = offset_bias(&dense, offset)?;
+            (table.dense.pack)(&DenseWeights { bias: &bias, ..dense })
         };
         let groups = (0..groups).map(group).collect::<Result<_, _>>()?;
         let reading = Reading::new(window, shape.input_channels, shape.groups.max(1));

@@ -109,6 +109,7 @@ impl Network {
         let weights = self.numbers.weights(outputs * depth, self.whole);
         let bias = self.numbers.bias(outputs);
         let scale = OutputScale {
+            weight_offset: 0,
             x_scale: 0.02,
             weight_scales: self.numbers.scales(outputs),
             // Sums grow with the root of the depth: most bytes are neither end.

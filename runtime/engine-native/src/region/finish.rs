@@ -26,6 +26,7 @@ impl Reader<'_> {
                 let scale = OutputScale {
                     x_scale: x.scale,
                     weight_scales: weights.scales.clone(),
+                    weight_offset: weights.offset()?,
                     y_scale: y.scale,
                     zero_point: y.zero_point,
                     bounds,
@@ -99,7 +100,7 @@ impl Reader<'_> {
     }
 
     fn linear(&self, x: &Affine, weights: &Weights, bias: &Bias) -> Result<Linear, Reason> {
-        let bias = bias.integers(x.scale, &weights.scales);
+        let (bias, offset) = (bias.integers(x.scale, &weights.scales), weights.offset()?);
         let weights = DenseWeights {
             weights: weights.values(self.file),
             order: weights.order,
@@ -109,7 +110,7 @@ impl Reader<'_> {
             bias: &bias,
             zero_point: x.zero_point,
         };
-        Linear::new(self.table, &weights).map_err(refused)
+        Linear::with_offset(self.table, &weights, offset).map_err(refused)
     }
 
     /// `parts` side by side along `axis`, each through its table.
@@ -172,7 +173,7 @@ impl Reader<'_> {
             return Ok(self.floats_of_table(&tabled));
         }
         match pending.work.as_ref() {
-            Work::Dense { input, x, weights, bias, rows } if !pending.is_bounded() => {
+            Work::Dense { input, x, weights, bias, rows } if !pending.is_bounded() && weights.offsets.is_empty() => {
                 let linear = Box::new(self.linear(x, weights, bias)?);
                 let multipliers: Vec<f32> = weights.scales.iter().map(|scale| x.scale * scale).collect();
                 let value = self.builder.add_value(Element::Float, &pending.shape, plain(pending.shape.len()));

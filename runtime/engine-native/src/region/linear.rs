@@ -39,6 +39,9 @@ impl Reader<'_> {
         if output_shape.get(1) != Some(&weights.rows) {
             return Err(format!("{} filters for an output of shape {output_shape:?}", weights.rows));
         }
+        if weights.offset()? != 0 && groups == weights.rows && groups == shape[1] && groups > 1 {
+            return Err("filters of one channel whose weights less their zero point do not fit 8 bits".into());
+        }
         let work = Work::Convolution { input, x, weights, bias, window, channels };
         Ok(Pending::new(work, output_shape))
     }

@@ -106,6 +106,15 @@ impl Weights {
         }
     }
 
+    /// What all weights are more than `values`; an error when that is not the same for all of them.
+    pub(crate) fn offset(&self) -> Result<i32, Reason> {
+        match self.offsets.split_first() {
+            None => Ok(0),
+            Some((&first, others)) if others.iter().all(|&other| other == first) => Ok(first),
+            Some(_) => Err("weights of several zero points do not fit 8 bits; quantize weights symmetrically".into()),
+        }
+    }
+
     /// The output channel of the weight at `index` of them.
     pub(crate) fn row(&self, index: usize) -> usize {
         match self.order {
@@ -140,9 +149,7 @@ impl Reader<'_> {
             return Err("its weights are not quantized constants".into());
         };
         let weights = Weights::of(&constant, self.file, channels)?;
-        if !weights.offsets.is_empty() {
-            return Err("a weight less its zero point does not fit 8 bits; quantize weights symmetrically".into());
-        }
+        weights.offset()?;
         Ok(weights)
     }
 

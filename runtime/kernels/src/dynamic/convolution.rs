@@ -32,7 +32,7 @@ impl DynamicConvolution {
         grouped::check(&window, &shape, weights.values.len(), Some(weights.scales.len()))?;
         let depth = weights.values.len().checked_div(shape.output_channels).unwrap_or(0);
         let scaling = Scaling::new(weights, depth)?;
-        let grouped = Grouped::new(table, &window, &shape, weights.values, &[], 0)?;
+        let grouped = Grouped::new(table, &window, &shape, weights.values, &[], 0, 0)?;
         Ok(Self { window, shape, grouped, scaling, table })
     }
 

@@ -236,7 +236,11 @@ fn le_floats<'b>(elements: &'b Elements, file: &'b File<'_>) -> &'b [[u8; 4]] {
 
 /// The real numbers of `weights`, in their order.
 fn real_weights(weights: &Weights, file: &File<'_>) -> Vec<f32> {
-    let real = |(index, &weight): (usize, &i8)| f32::from(weight) * weights.scales[weights.row(index)];
+    let real = |(index, &weight): (usize, &i8)| {
+        let row = weights.row(index);
+        let offset = weights.offsets.get(row).unwrap_or(&0);
+        (i32::from(weight) + offset) as f32 * weights.scales[row]
+    };
     weights.values(file).iter().enumerate().map(real).collect()
 }
 
