@@ -3,7 +3,7 @@
 //! The process is this executable with a hidden subcommand. It opens the engine (for ONNX Runtime: loads the shared
 //! library), reads the file, and only then looks at the clock, the same that times the pairs. Peak memory is the
 //! kernel's high-water mark of resident memory minus that of a process that opened the engine and loaded no model; the file's bytes, which both
-//! engines are handed, count for both until the model is loaded.
+//! engines are handed, count for both.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -82,8 +82,6 @@ pub fn child(arguments: &ChildArguments) -> Result<ChildReport> {
         .load(&bytes, &options(arguments.threads, arguments.isa.as_deref()))
         .map_err(|error| anyhow!("failed to {error}"))?;
     let load_ms = clock.since(start).as_secs_f64() * 1e3;
-    // A session does without them, on both sides.
-    drop(bytes);
     let first_ms = first_run(session.as_mut(), &model, clock)?;
     Ok(ChildReport { load_ms, first_ms, peak_bytes: peak_bytes() })
 }
