@@ -2,8 +2,8 @@
 //!
 //! The process is this executable with a hidden subcommand. It opens the engine (for ONNX Runtime: loads the shared
 //! library), reads the file, and only then looks at the clock, the same that times the pairs. Peak memory is the
-//! kernel's high-water mark of resident memory minus that of a process that opened the engine and loaded no model; the file's bytes, which both
-//! engines are handed, count for both.
+//! kernel's high-water mark of resident memory minus that of a process that opened the engine and loaded no model; the
+//! file's bytes, which both engines are handed, count for both.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
