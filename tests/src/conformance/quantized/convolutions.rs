@@ -77,6 +77,10 @@ pub(super) fn cases() -> Vec<Case> {
             add(format!("{start}_integer_border"), Class { border: Border::Integer, ..class });
             let unsigned = Class { weights: ElementType::U8, per_channel: false, ..class };
             add(format!("{start}_u8_weights"), unsigned);
+            // Less their zero point, these do not fit 8 bits.
+            for (groups_name, groups) in GROUPS {
+                add(format!("{start}_u8_wide_weights_{groups_name}"), Class { groups, largest: WIDE, ..unsigned });
+            }
             cases_of_one_axis(&mut add, &start, class);
         }
     }
