@@ -32,7 +32,10 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(places: Vec<Place>, bytes: usize, floats: usize, ranges: usize) -> Self {
         let unknown = Affine { scale: 1.0, zero_point: 0, signed: false };
-        Self { places, bytes: vec![0; bytes], floats: AlignedFloats::zeros(floats), ranges: vec![unknown; ranges] }
+        let (mut bytes, mut floats) = (vec![0; bytes], AlignedFloats::zeros(floats));
+        touch(&mut bytes);
+        touch(&mut floats);
+        Self { places, bytes, floats, ranges: vec![unknown; ranges] }
     }
 
     /// The quantization that a step of this run has measured.
@@ -156,5 +159,15 @@ impl Memory {
         };
         let flip = if place.signed { 0x80 } else { 0 };
         output.iter_mut().zip(stored).for_each(|(to, from)| *to = from ^ flip);
+    }
+}
+
+/// Writes to every page of `memory`, so that the system gives it while the model is loaded, and not in the first run.
+fn touch<T: Default>(memory: &mut [T]) {
+    /// The smallest page of any system.
+    const PAGE_BYTES: usize = 4096;
+    for element in memory.iter_mut().step_by(PAGE_BYTES / size_of::<T>().max(1)) {
+        // Not for the compiler to know that this is what stands there already.
+        *element = std::hint::black_box(T::default());
     }
 }
