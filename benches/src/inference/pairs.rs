@@ -132,7 +132,9 @@ fn sample(side: &mut impl FnMut() -> Result<()>, runs: u32, threads: u16) -> Res
 
 /// Sleeps until no thread of this process uses the processor.
 fn settle() {
-    const STEP: Duration = Duration::from_millis(1);
+    /// Longer than a tick of any kernel (10 ms): what another core's thread has used is known from tick to tick only,
+    /// and a thread that spins looks asleep for a shorter time.
+    const STEP: Duration = Duration::from_millis(12);
     let start = Instant::now();
     while start.elapsed() < SETTLE_LIMIT {
         let before = Clock::Processor.now();
