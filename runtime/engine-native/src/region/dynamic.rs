@@ -176,7 +176,7 @@ impl Reader<'_> {
             many => return Err(format!("{} weight scales for {} columns", many.len(), weights.rows)),
         };
         let own = ScaledWeights {
-            values: weights.values(self.file),
+            values: &weights.values(self.file),
             order: weights.order,
             offsets: &weights.offsets,
             scales: &scales,
@@ -222,7 +222,8 @@ impl Reader<'_> {
         let centred = self.like(*input, Element::Float);
         let (from, output) = (self.builder.buffer(*input), self.builder.buffer(centred));
         self.builder.add_step(Step::Dynamic(DynamicStep::Centre { input: from, range, output }));
-        let filters = weights.values(self.file).iter().enumerate().map(|(index, &weight)| {
+        let values = weights.values(self.file);
+        let filters = values.iter().enumerate().map(|(index, &weight)| {
             let offset = weights.offsets.get(weights.row(index)).unwrap_or(&0);
             (i32::from(weight) + offset) as f32
         });

@@ -36,7 +36,7 @@ impl Reader<'_> {
                     self.table,
                     window.clone(),
                     *channels,
-                    weights.values(self.file),
+                    &weights.values(self.file),
                     &bias,
                     x.zero_point,
                     &scale,
@@ -102,7 +102,7 @@ impl Reader<'_> {
     fn linear(&self, x: &Affine, weights: &Weights, bias: &Bias) -> Result<Linear, Reason> {
         let (bias, offset) = (bias.integers(x.scale, &weights.scales), weights.offset()?);
         let weights = DenseWeights {
-            weights: weights.values(self.file),
+            weights: &weights.values(self.file),
             order: weights.order,
             depth: weights.depth,
             piece: weights.depth,

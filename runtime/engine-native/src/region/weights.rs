@@ -1,5 +1,7 @@
 //! Weights and biases out of constants.
 
+use std::borrow::Cow;
+
 use runtime_graph::Node;
 use runtime_kernels::{SIGNED_OFFSET, WeightOrder};
 use runtime_tensor::{ElementType, Tensor};
@@ -15,7 +17,8 @@ const BIAS_SCALE_DEVIATION_MAX: f32 = 1e-3;
 /// 8-bit weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights {
-    values: Values,
+    stored: Elements,
+    as_bytes: AsBytes,
     /// How they lie.
     pub(crate) order: WeightOrder,
     /// What the weights of each row are more than `values`; empty when they are the same.
@@ -28,12 +31,15 @@ pub(crate) struct Weights {
     pub(crate) scales: Vec<f32>,
 }
 
-/// Where weights are.
+/// How stored weights become signed bytes: when they are packed, and for that long only.
 #[derive(Clone, Debug)]
-enum Values {
-    Made(Vec<i8>),
-    /// As they are stored, which is signed.
-    Stored(Elements),
+enum AsBytes {
+    /// They are.
+    Same,
+    /// Less the zero points of their rows, or of all of them.
+    Less(Vec<i32>),
+    /// Less 128.
+    Flipped,
 }
 
 /// A bias before the input's scale is known to fit.
@@ -77,32 +83,46 @@ impl Weights {
         let depth = bytes.len().checked_div(rows).unwrap_or(0);
         let signed = tensor.element() == ElementType::I8;
         let order = if channel_axis == 0 { WeightOrder::Columns } else { WeightOrder::Rows };
-        let zero_point = |row: usize| zero_points[row.min(zero_points.len() - 1)];
-        let row = |index: usize| if channel_axis == 0 { index / depth } else { index % rows };
-        let raw = |byte: u8| if signed { i32::from(byte as i8) } else { i32::from(byte) };
-        let mut offsets = Vec::new();
-        let values = if signed && zero_points.iter().all(|&zero_point| zero_point == 0) {
-            Values::Stored(tensor.clone())
-        } else {
-            let less = |(index, &byte): (usize, &u8)| i8::try_from(raw(byte) - zero_point(row(index))).ok();
-            match bytes.iter().enumerate().map(less).collect() {
-                Some(values) => Values::Made(values),
-                None => {
-                    let stored = if signed { 0 } else { SIGNED_OFFSET };
-                    offsets.extend((0..rows).map(|row| stored - zero_point(row)));
-                    Values::Made(bytes.iter().map(|&byte| (raw(byte) - stored) as i8).collect())
-                }
+        // Whether every weight less its zero point fits, and if not, what 128 or nothing less leaves.
+        let fit = match zero_points[..] {
+            [zero] => {
+                let (low, high) = ends(bytes, signed);
+                low - zero >= i32::from(i8::MIN) && high - zero <= i32::from(i8::MAX)
+            }
+            _ => {
+                let row = |index: usize| if channel_axis == 0 { index / depth } else { index % rows };
+                let mut values = bytes.iter().enumerate();
+                values.all(|(index, &byte)| i8::try_from(raw(byte, signed) - zero_points[row(index)]).is_ok())
             }
         };
+        let stored_less = if signed { 0 } else { SIGNED_OFFSET };
+        let mut offsets = Vec::new();
+        let as_bytes = if signed && zero_points.iter().all(|&zero| zero == 0) {
+            AsBytes::Same
+        } else if fit {
+            AsBytes::Less(zero_points.clone())
+        } else {
+            offsets.extend((0..rows).map(|row| stored_less - zero_points[row.min(zero_points.len() - 1)]));
+            if signed { AsBytes::Same } else { AsBytes::Flipped }
+        };
         let scales = (0..rows).map(|row| scales[row.min(scales.len() - 1)]).collect();
-        Ok(Self { values, order, offsets, rows, depth, scales })
+        Ok(Self { stored: tensor.clone(), as_bytes, order, offsets, rows, depth, scales })
     }
 
     /// The weights in their order.
-    pub(crate) fn values<'b>(&'b self, file: &'b File<'_>) -> &'b [i8] {
-        match &self.values {
-            Values::Made(values) => values,
-            Values::Stored(elements) => bytemuck::cast_slice(elements.bytes(file)),
+    pub(crate) fn values<'b>(&'b self, file: &'b File<'_>) -> Cow<'b, [i8]> {
+        let bytes = self.stored.bytes(file);
+        let signed = self.stored.element() == ElementType::I8;
+        match &self.as_bytes {
+            AsBytes::Same => Cow::Borrowed(bytemuck::cast_slice(bytes)),
+            AsBytes::Flipped => bytes.iter().map(|&byte| (byte ^ 0x80) as i8).collect(),
+            AsBytes::Less(zeros) => match zeros[..] {
+                [zero] => bytes.iter().map(|&byte| (raw(byte, signed) - zero) as i8).collect(),
+                _ => {
+                    let values = bytes.iter().enumerate();
+                    values.map(|(index, &byte)| (raw(byte, signed) - zeros[self.row(index)]) as i8).collect()
+                }
+            },
         }
     }
 
@@ -122,6 +142,19 @@ impl Weights {
             _ => index / self.depth.max(1),
         }
     }
+}
+
+fn raw(byte: u8, signed: bool) -> i32 {
+    if signed { i32::from(byte as i8) } else { i32::from(byte) }
+}
+
+/// The smallest and the largest of weights.
+fn ends(bytes: &[u8], signed: bool) -> (i32, i32) {
+    // Signed bytes are in order when their highest bit is flipped.
+    let (flip, less) = if signed { (0x80, SIGNED_OFFSET) } else { (0, 0) };
+    let low = bytes.iter().map(|byte| byte ^ flip).min().unwrap_or(flip);
+    let high = bytes.iter().map(|byte| byte ^ flip).max().unwrap_or(flip);
+    (i32::from(low) - less, i32::from(high) - less)
 }
 
 impl Bias {
