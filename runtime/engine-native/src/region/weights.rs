@@ -84,7 +84,7 @@ impl Weights {
         let signed = tensor.element() == ElementType::I8;
         let order = if channel_axis == 0 { WeightOrder::Columns } else { WeightOrder::Rows };
         // Whether every weight less its zero point fits, and if not, what 128 or nothing less leaves.
-        let fit = match zero_points[..] {
+        let fit = || match zero_points[..] {
             [zero] => {
                 let (low, high) = ends(bytes, signed);
                 low - zero >= i32::from(i8::MIN) && high - zero <= i32::from(i8::MAX)
@@ -99,7 +99,7 @@ impl Weights {
         let mut offsets = Vec::new();
         let as_bytes = if signed && zero_points.iter().all(|&zero| zero == 0) {
             AsBytes::Same
-        } else if fit {
+        } else if fit() {
             AsBytes::Less(zero_points.clone())
         } else {
             offsets.extend((0..rows).map(|row| stored_less - zero_points[row.min(zero_points.len() - 1)]));
