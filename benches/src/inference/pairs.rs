@@ -49,6 +49,8 @@ pub struct Pairs {
     pub pairs: usize,
     /// Pairs left out, as other programs held the cores meanwhile (rows of more than one thread).
     pub pairs_left_out: usize,
+    /// Whether other programs disturbed nearly every pair, so that those count which they did.
+    pub disturbed: bool,
     /// Runs in one sample, ours and ONNX Runtime's.
     pub runs_per_sample: (u32, u32),
 }
@@ -77,8 +79,10 @@ pub(crate) fn alternate(
     }
     // Only where enough is left: an engine that starts more threads than there are cores disturbs itself.
     let calm: Vec<_> = samples.iter().filter(|(own, other)| !own.disturbed && !other.disturbed).copied().collect();
-    let counted = if calm.len() < PAIRS_MIN { &samples } else { &calm };
-    Ok(Pairs { pairs_left_out: samples.len() - counted.len(), ..summary(counted, (native_runs, ort_runs)) })
+    let disturbed = calm.len() < PAIRS_MIN;
+    let counted = if disturbed { &samples } else { &calm };
+    let pairs_left_out = samples.len() - counted.len();
+    Ok(Pairs { pairs_left_out, disturbed, ..summary(counted, (native_runs, ort_runs)) })
 }
 
 /// Runs that last at least [`SAMPLE`], after enough of them to have warmed up.
@@ -161,6 +165,7 @@ fn summary(samples: &[(Sample, Sample)], runs_per_sample: (u32, u32)) -> Pairs {
         ratio_quartiles: (ratios[quarter], ratios[ratios.len() - 1 - quarter]),
         pairs: samples.len(),
         pairs_left_out: 0,
+        disturbed: false,
         runs_per_sample,
     }
 }

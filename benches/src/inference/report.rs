@@ -106,7 +106,7 @@ impl Report {
         let lines = [
             format!("machine: {}, {} cores, {features}", self.machine.architecture, self.machine.cores),
             format!("engines: {}, kernels that ran: {isas}; {}", self.native, self.ort),
-            "ratio = ONNX Runtime's median divided by ours; in brackets the quartiles of single pairs".to_owned(),
+            "ratio = ONNX Runtime's median divided by ours; in brackets the quartiles of single pairs; ? = other programs took part".to_owned(),
             "time = processor time where a run has one thread (other programs don't count), else wall time of calm pairs".to_owned(),
         ];
         let cases: Vec<Vec<String>> = self.cases.iter().map(case_row).collect();
@@ -177,7 +177,8 @@ fn case_row(case: &Case) -> Vec<String> {
             let (low, high) = pairs.ratio_quartiles;
             row.push(format!("{:.1}", pairs.ort_us));
             row.push(format!("{:.1}", pairs.native_us));
-            row.push(format!("{:.2} ({low:.2} to {high:.2})", pairs.ratio));
+            let mark = if pairs.disturbed { " ?" } else { "" };
+            row.push(format!("{:.2} ({low:.2} to {high:.2}){mark}", pairs.ratio));
         }
         None => row.extend(["-".into(), "-".into(), "failed".into()]),
     }
