@@ -12,29 +12,35 @@ use crate::parameters::activation_parameters;
 use crate::prepare::{prepare, shapes_of};
 use crate::select::{Form, Selection};
 use crate::weights::{WeightWish, weight_parameters};
-use crate::{CalibrationOptions, Observer, QuantizeError, Range};
+use crate::{CalibrationOptions, Observer, QuantizeError, QuantizeOptions, Range};
 
 /// Bytes of inner tensors that one run may hand out; a model with more runs several times a batch.
 const EXPOSED_BYTES_MAX: u64 = 256 << 20;
 
 /// Runs the float model over `batches` and chooses a scale for every tensor that becomes an integer.
 ///
-/// A batch names every input of the model. Inner tensors are read by making them outputs of the graph that
-/// `engine` runs; one batch is held at a time. The same batches give the same plan on the same engine.
+/// [`observe`] and [`Calibration::plan`] in one: the same batches give the same plan on the same engine.
 pub fn calibrate(
     model: &Model,
     batches: &mut dyn Iterator<Item = Result<Vec<NamedTensor>, String>>,
     engine: &dyn Engine,
     options: &CalibrationOptions,
 ) -> Result<QuantizationPlan, QuantizeError> {
+    observe(model, batches, engine, options)?.plan(&options.quantize)
+}
+
+/// Runs the float model over `batches` and notes the range of every tensor that may become an integer.
+///
+/// A batch names every input of the model. Inner tensors are read by making them outputs of the graph that
+/// `engine` runs; one batch is held at a time.
+pub fn observe(
+    model: &Model,
+    batches: &mut dyn Iterator<Item = Result<Vec<NamedTensor>, String>>,
+    engine: &dyn Engine,
+    options: &CalibrationOptions,
+) -> Result<Calibration, QuantizeError> {
     let prepared = prepare(model)?;
-    let shapes = shapes_of(prepared.graph(), prepared.opset())?;
-    let selection = Selection::of(prepared.graph(), &shapes, &options.quantize.skip);
-    if selection.groups.is_empty() {
-        return Err(QuantizeError::NothingToDo {
-            reason: "no Conv, Gemm or MatMul has constant f32 weights".to_owned(),
-        });
-    }
+    let selection = select(&prepared, &options.quantize.skip)?;
     let mut watch = Watch::new(&prepared, &selection, options)?;
     let mut sessions: Option<Vec<Probe>> = None;
     let mut count = 0;
@@ -55,8 +61,71 @@ pub fn calibrate(
         return Err(QuantizeError::NoSamples);
     }
     tracing::debug!(batches = count, tensors = watch.observers.len(), "calibrated");
-    let ranges = watch.ranges(&selection)?;
-    plan(&prepared, &selection, &ranges, options)
+    let observed = watch.ranges()?;
+    let mut joined: BTreeMap<&str, Range> = BTreeMap::new();
+    for (name, &range) in &observed {
+        let leader = selection.groups[name].as_str();
+        joined.entry(leader).and_modify(|other| *other = other.join(range)).or_insert(range);
+    }
+    let carried = selection.groups.iter().filter_map(|(name, leader)| Some((name.clone(), *joined.get(leader.as_str())?)));
+    let carried = carried.collect();
+    Ok(Calibration { prepared, observed, carried })
+}
+
+fn select(prepared: &Model, skip: &[String]) -> Result<Selection, QuantizeError> {
+    let shapes = shapes_of(prepared.graph(), prepared.opset())?;
+    let selection = Selection::of(prepared.graph(), &shapes, skip);
+    if selection.groups.is_empty() {
+        return Err(QuantizeError::NothingToDo {
+            reason: "no Conv, Gemm or MatMul has constant f32 weights".to_owned(),
+        });
+    }
+    Ok(selection)
+}
+
+/// What calibration saw: from it plans are made for any choice of nodes, without running the model again.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    prepared: Model,
+    /// Ranges of the tensors that were watched.
+    observed: BTreeMap<String, Range>,
+    /// For every tensor of a group what the whole group takes: for those that repeat what others hold.
+    carried: BTreeMap<String, Range>,
+}
+
+impl Calibration {
+    /// The prepared float model that was observed.
+    pub fn prepared(&self) -> &Model {
+        &self.prepared
+    }
+
+    /// The range chosen for each tensor that was watched.
+    pub fn ranges(&self) -> &BTreeMap<String, Range> {
+        &self.observed
+    }
+
+    /// Takes another range for one watched tensor; `false` when it was not watched.
+    pub fn set_range(&mut self, tensor: &str, range: Range) -> bool {
+        self.observed.get_mut(tensor).map(|known| *known = range).is_some()
+    }
+
+    /// Scales for the nodes that `options` quantize. They may skip more nodes than calibration did, not fewer.
+    pub fn plan(&self, options: &QuantizeOptions) -> Result<QuantizationPlan, QuantizeError> {
+        let selection = select(&self.prepared, &options.skip)?;
+        let mut ranges: BTreeMap<String, Range> = BTreeMap::new();
+        let mut join = |source: &BTreeMap<String, Range>, fill: bool| {
+            let mut found: BTreeMap<String, Range> = BTreeMap::new();
+            for (name, leader) in selection.groups.iter().filter(|(_, leader)| !fill || !ranges.contains_key(*leader)) {
+                if let Some(&range) = source.get(name) {
+                    found.entry(leader.clone()).and_modify(|other| *other = other.join(range)).or_insert(range);
+                }
+            }
+            ranges.append(&mut found);
+        };
+        join(&self.observed, false);
+        join(&self.carried, true);
+        plan(&self.prepared, &selection, &ranges, options)
+    }
 }
 
 /// A session that hands out some inner tensors.
@@ -147,18 +216,16 @@ impl Watch {
         Ok(())
     }
 
-    /// The range of each group: what its members take together.
-    fn ranges(&self, selection: &Selection) -> Result<BTreeMap<String, Range>, QuantizeError> {
-        let mut ranges: BTreeMap<String, Range> = BTreeMap::new();
-        for (name, observer) in &self.observers {
+    /// The range that each observer chose.
+    fn ranges(&self) -> Result<BTreeMap<String, Range>, QuantizeError> {
+        let range = |(name, observer): (&String, &Observer)| {
             let found = observer.range().ok_or_else(|| QuantizeError::Plan {
                 tensor: name.clone(),
                 reason: "no batch showed a value of it; are the batches empty?".to_owned(),
             })?;
-            let leader = selection.groups[name].clone();
-            ranges.entry(leader).and_modify(|range| *range = range.join(found)).or_insert(found);
-        }
-        Ok(ranges)
+            Ok((name.clone(), found))
+        };
+        self.observers.iter().map(range).collect()
     }
 }
 
@@ -167,7 +234,7 @@ fn plan(
     prepared: &Model,
     selection: &Selection,
     ranges: &BTreeMap<String, Range>,
-    options: &CalibrationOptions,
+    options: &QuantizeOptions,
 ) -> Result<QuantizationPlan, QuantizeError> {
     let mut plan = QuantizationPlan::default();
     let bounds = bounds_of_groups(prepared.graph(), selection);
@@ -176,14 +243,14 @@ fn plan(
             tensor: name.clone(),
             reason: format!("its scale is that of {leader:?}, which was not observed"),
         })?;
-        let mut found = activation_parameters(range, options.quantize.activation);
+        let mut found = activation_parameters(range, options.activation);
         for bound in bounds.get(leader).into_iter().flatten() {
-            let ends = options.quantize.activation.bounds();
+            let ends = options.activation.bounds();
             found.scales[0] = bound.reach(found.scales[0], found.zero_points[0], ends);
         }
         plan.tensors.insert(name.clone(), found);
     }
-    let wish = WeightWish { per_channel: options.quantize.per_channel, pair_safe: options.quantize.pair_safe };
+    let wish = WeightWish { per_channel: options.per_channel, pair_safe: options.pair_safe };
     let graph = prepared.graph();
     for (index, _) in selection.integer_nodes().filter(|(_, form)| *form == Form::Linear) {
         let node = &graph.nodes[index];

@@ -6,8 +6,8 @@ pub enum QuantizeError {
     /// The graph said no.
     #[error(transparent)]
     Graph(#[from] runtime_graph::GraphError),
-    /// The engine that runs the float model said no.
-    #[error("calibrate: failed to run the float model: {0}")]
+    /// The engine that runs the float model and quantized ones said no.
+    #[error("calibrate: failed to run the model: {0}")]
     Engine(#[from] runtime_engine::EngineError),
     /// The source of calibration samples failed.
     #[error("calibrate: failed to read batch {batch}: {reason}")]
@@ -42,6 +42,12 @@ pub enum QuantizeError {
     #[error("quantize the model: {reason}")]
     NothingToDo {
         /// Why, and what to do.
+        reason: String,
+    },
+    /// The caller's measure of a quantized model failed.
+    #[error("measure a quantized model: {reason}")]
+    Measure {
+        /// The measure's words.
         reason: String,
     },
     /// A tensor could not be read or made.

@@ -22,7 +22,7 @@ pub struct Quantized {
 /// `options` must have the activation type and the skipped nodes that the plan was made for. Scales are those of
 /// the plan, for weights as well; `pair_safe` decides whether weights are shrunk where pairs could saturate.
 pub fn quantize(model: &Model, plan: &QuantizationPlan, options: &QuantizeOptions) -> Result<Quantized, QuantizeError> {
-    let mut prepared = prepare(model)?;
+    let prepared = prepare(model)?;
     let shapes = shapes_of(prepared.graph(), prepared.opset())?;
     let selection = Selection::of(prepared.graph(), &shapes, &options.skip);
     if selection.integer_nodes().next().is_none() {
@@ -30,6 +30,16 @@ pub fn quantize(model: &Model, plan: &QuantizationPlan, options: &QuantizeOption
             reason: "no Conv, Gemm or MatMul has constant f32 weights".to_owned(),
         });
     }
+    emit(prepared, &selection, plan, options)
+}
+
+/// Writes a prepared model as `selection` says.
+pub(crate) fn emit(
+    mut prepared: Model,
+    selection: &Selection,
+    plan: &QuantizationPlan,
+    options: &QuantizeOptions,
+) -> Result<Quantized, QuantizeError> {
     let float = prepared.graph().clone();
     let mut report: Vec<NodeReport> = float
         .nodes
@@ -46,7 +56,7 @@ pub fn quantize(model: &Model, plan: &QuantizationPlan, options: &QuantizeOption
             weights_shrunk: 0,
         })
         .collect();
-    let graph = Emitter::new(&float, &selection, plan, options).emit(&mut report)?;
+    let graph = Emitter::new(&float, selection, plan, options).emit(&mut report)?;
     *prepared.graph_mut() = graph;
     prepared.check()?;
     Ok(Quantized { model: prepared, report: QuantizeReport { nodes: report } })

@@ -73,6 +73,20 @@ impl Selection {
         })
     }
 
+    /// The same decision with only the node at `index`, and the bound that it takes over, on integers.
+    pub(crate) fn only(&self, graph: &Graph, index: usize) -> Self {
+        let bounds: BTreeMap<usize, usize> = self.bounds.iter().filter(|(into, _)| **into == index).map(|(&a, &b)| (a, b)).collect();
+        let choice = |(at, choice): (usize, &Choice)| match choice {
+            Choice::Integer(_) if at == index => choice.clone(),
+            Choice::Absorbed(into) if *into == index => choice.clone(),
+            _ => Choice::Float("left in float to judge another node".to_owned()),
+        };
+        let choices = self.choices.iter().enumerate().map(choice).collect();
+        let mut selection = Self { choices, bounds, groups: BTreeMap::new() };
+        selection.groups = groups(graph, &selection);
+        selection
+    }
+
     /// The value that an integer node gives to others: the output of the bound that it takes over, or its own.
     pub(crate) fn made<'g>(&self, graph: &'g Graph, index: usize) -> Option<&'g str> {
         let last = self.bounds.get(&index).copied().unwrap_or(index);
