@@ -67,7 +67,8 @@ pub fn observe(
         let leader = selection.groups[name].as_str();
         joined.entry(leader).and_modify(|other| *other = other.join(range)).or_insert(range);
     }
-    let carried = selection.groups.iter().filter_map(|(name, leader)| Some((name.clone(), *joined.get(leader.as_str())?)));
+    let carried =
+        selection.groups.iter().filter_map(|(name, leader)| Some((name.clone(), *joined.get(leader.as_str())?)));
     let carried = carried.collect();
     Ok(Calibration { prepared, observed, carried })
 }

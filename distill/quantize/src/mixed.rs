@@ -44,7 +44,8 @@ impl Mixed {
 ///
 /// Two orders are tried: by noise alone, and by noise for each byte that float costs, nodes without weights first;
 /// the second finds what a limit of bytes forbids the first. In each order, prefixes of 1, 2, 4 nodes and so on
-/// are measured, then halves of the last step. At the end nodes that turned out not to matter go back to integers.
+/// are measured, then halves of the last step. Where limits pull both ways, nodes are left out one by one unless that
+/// breaks another limit. At the end nodes that turned out not to matter go back to integers.
 pub fn mixed_precision(
     calibration: &Calibration,
     options: &QuantizeOptions,
@@ -55,10 +56,9 @@ pub fn mixed_precision(
     let mut search = Search { calibration, options, measure, attempts: Vec::new(), best: None, attempts_max };
     let layers: Vec<&LayerSensitivity> = ranking.layers.iter().collect();
     if !search.holds(&[])? {
-        for order in [layers.clone(), by_noise_and_byte(&layers)] {
-            if search.prefix(&order)? {
-                break;
-            }
+        let found = search.prefix(&layers)? || search.prefix(&by_noise_and_byte(&layers))?;
+        if !found {
+            search.one_by_one(&layers)?;
         }
     }
     search.put_back(&layers)?;
@@ -144,6 +144,31 @@ impl Search<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Leaves out one node after the other unless that breaks one more limit.
+    fn one_by_one(&mut self, order: &[&LayerSensitivity]) -> Result<(), QuantizeError> {
+        let mut left: Vec<&LayerSensitivity> = Vec::new();
+        let mut broken = self.broken(&left);
+        for &layer in order {
+            left.push(layer);
+            if self.holds(&left)? {
+                return Ok(());
+            }
+            match (self.broken(&left), broken) {
+                (Some(now), Some(before)) if now <= before => broken = Some(now),
+                _ => {
+                    left.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Limits broken by an attempt that was measured.
+    fn broken(&self, left: &[&LayerSensitivity]) -> Option<usize> {
+        let same = |attempt: &&MixedAttempt| attempt.left_in_float.iter().eq(left.iter().map(|layer| &layer.node));
+        self.attempts.iter().find(same).map(|attempt| attempt.broken.len())
     }
 
     /// Tries to give each node that stayed in float back to integers, the least sensitive first.

@@ -68,11 +68,7 @@ impl Bench<'_> {
         Ok(found)
     }
 
-    fn walk(
-        &self,
-        reference: &mut dyn Session,
-        sessions: &mut [Box<dyn Session>],
-    ) -> Result<Vec<f64>, QuantizeError> {
+    fn walk(&self, reference: &mut dyn Session, sessions: &mut [Box<dyn Session>]) -> Result<Vec<f64>, QuantizeError> {
         let names: Vec<String> = reference
             .outputs()
             .iter()

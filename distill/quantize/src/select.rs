@@ -75,7 +75,8 @@ impl Selection {
 
     /// The same decision with only the node at `index`, and the bound that it takes over, on integers.
     pub(crate) fn only(&self, graph: &Graph, index: usize) -> Self {
-        let bounds: BTreeMap<usize, usize> = self.bounds.iter().filter(|(into, _)| **into == index).map(|(&a, &b)| (a, b)).collect();
+        let bounds: BTreeMap<usize, usize> =
+            self.bounds.iter().filter(|(into, _)| **into == index).map(|(&a, &b)| (a, b)).collect();
         let choice = |(at, choice): (usize, &Choice)| match choice {
             Choice::Integer(_) if at == index => choice.clone(),
             Choice::Absorbed(into) if *into == index => choice.clone(),

@@ -270,7 +270,7 @@ def archive(members):
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as found:
             for position, (name, content) in enumerate(members(m)):
                 method = zipfile.ZIP_STORED if position == 0 and name == "mimetype" else zipfile.ZIP_DEFLATED
-                found.writestr(name, content, compress_type=method)
+                found.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), content, compress_type=method)
         return sink.getvalue()
 
     return write

@@ -30,11 +30,8 @@ pub(crate) fn run(peer: &Peer, data: &str) -> Result<()> {
     let labelled = peer.samples("magika-labelled", data)?;
     let (files, labels) = (tensor(&labelled, "x")?, tensor(&labelled, "y")?);
 
-    let options = CalibrationOptions {
-        observer: ObserverKind::SquaredError,
-        quantize: QuantizeOptions::default(),
-        threads: THREADS,
-    };
+    let options =
+        CalibrationOptions { observer: ObserverKind::MinMax, quantize: QuantizeOptions::default(), threads: THREADS };
     let samples = || batches(&calibration);
     let seen = observe(&float, &mut samples(), peer, &options)?;
     let bench = Bench { engine: peer, samples: &samples, threads: THREADS };
