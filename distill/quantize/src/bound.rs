@@ -30,6 +30,11 @@ impl Bound {
         Some(Self { low: constant(1, f32::NEG_INFINITY)?, high: constant(2, f32::INFINITY)? })
     }
 
+    /// Whether a positive factor in front of it is the same factor behind it.
+    pub(crate) fn is_homogeneous(&self) -> bool {
+        (self.low == 0.0 || self.low == f32::NEG_INFINITY) && self.high == f32::INFINITY
+    }
+
     /// Whether saturating at `bounds` does the same: both ends of the bound become the ends of the integers.
     ///
     /// QuantizeLinear is monotonic, so what is beyond the bound saturates as the bound itself does.

@@ -14,7 +14,7 @@ use crate::bound::Bound;
 use crate::linear::Linear;
 use crate::parameters::requantized;
 use crate::select::{Choice, Form, Selection, data_inputs};
-use crate::weights::{WeightWish, bias_scales, integer_bias, integer_weights};
+use crate::weights::{IntegerWeights, WeightWish, bias_scales, integer_bias, integer_weights};
 use crate::{NodeReport, QuantizeError, QuantizeOptions};
 
 /// Characters that a new name takes over from the value that it belongs to.
@@ -41,6 +41,7 @@ struct DequantizedWeights {
     name: String,
     noise_db: f64,
     shrunk: u64,
+    guarded: u64,
 }
 
 impl<'a> Emitter<'a> {
@@ -263,6 +264,7 @@ impl<'a> Emitter<'a> {
         };
         report.weight_noise_db = Some(weights.noise_db);
         report.weights_shrunk = weights.shrunk;
+        report.channels_guarded = weights.guarded;
         written.inputs.truncate(1);
         written.inputs.push(weights.name);
         written.attributes.remove("alpha");
@@ -310,9 +312,15 @@ impl<'a> Emitter<'a> {
         let zeros = if parameters.axis.is_some() { vec![parameters.scales.len()] } else { vec![] };
         let zeros = Tensor::zeros(ElementType::I8, zeros)?;
         let axis = parameters.axis.unwrap_or(0);
-        let (name, made) =
-            self.dequantized_constant(&linear.name, found.tensor, parameters.scales.clone(), Some(zeros), axis)?;
-        Ok((DequantizedWeights { name, noise_db: found.noise_db, shrunk: found.shrunk }, made))
+        let (name, made) = self.dequantized_constant(
+            &linear.name,
+            found.tensor.clone(),
+            parameters.scales.clone(),
+            Some(zeros),
+            axis,
+        )?;
+        let IntegerWeights { noise_db, shrunk, guarded, .. } = found;
+        Ok((DequantizedWeights { name, noise_db, shrunk, guarded }, made))
     }
 
     /// A constant of integers with its DequantizeLinear; returns the name of what comes out.

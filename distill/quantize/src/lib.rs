@@ -11,8 +11,10 @@
 mod bound;
 mod calibrate;
 mod emit;
+mod equalize;
 mod error;
 mod fuse;
+mod guard;
 mod linear;
 mod mixed;
 mod noise;
@@ -28,6 +30,7 @@ mod sensitivity;
 mod weights;
 
 pub use calibrate::{Calibration, calibrate, observe};
+pub use equalize::{Equalized, EqualizedChannels, equalize};
 pub use error::QuantizeError;
 pub use mixed::{Measure, Mixed, MixedAttempt, mixed_precision};
 pub use noise::{Batches, Bench, Samples};

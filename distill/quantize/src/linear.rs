@@ -13,6 +13,8 @@ pub(crate) struct Linear {
     pub(crate) weights: Tensor,
     pub(crate) layout: WeightLayout,
     pub(crate) bias: Option<Vec<f32>>,
+    /// Groups of a convolution; 1 for matrices.
+    pub(crate) groups: usize,
 }
 
 /// Whether the operator can be a [`Linear`].
@@ -47,7 +49,11 @@ impl Linear {
             (Some(_), None) => return Err("its bias is no constant".to_owned()),
             (Some(_), Some(bias)) => Some(spread_bias(bias, layout.outputs)?),
         };
-        let mut linear = Self { name, weights: weights.clone(), layout, bias };
+        let groups = if node.is("Conv") { usize::try_from(node.int("group", 1)).unwrap_or(1).max(1) } else { 1 };
+        if !layout.outputs.is_multiple_of(groups) {
+            return Err(format!("it has {} outputs in {groups} groups", layout.outputs));
+        }
+        let mut linear = Self { name, weights: weights.clone(), layout, bias, groups };
         if node.is("Gemm") {
             linear.scale(node.float("alpha", 1.0), node.float("beta", 1.0)).map_err(|error| error.to_string())?;
         }
@@ -79,6 +85,40 @@ impl Linear {
             .zip(factors.iter().zip(offsets))
             .map(|(&bias, (factor, offset))| f64::from(bias) * factor + offset);
         self.bias = Some(new.map(|bias| bias as f32).collect());
+        Ok(())
+    }
+
+    /// Input channels of the node: those of one output, times the groups.
+    pub(crate) fn inputs(&self) -> usize {
+        self.layout.channels * self.groups
+    }
+
+    /// The input channel that the weight at `index` of `output` is for.
+    fn input_of(&self, output: usize, index: usize) -> usize {
+        let group = output / (self.layout.outputs / self.groups).max(1);
+        group * self.layout.channels + index / self.layout.places
+    }
+
+    /// Calls `see` with every weight, its output channel and its input channel.
+    pub(crate) fn each_weight(&self, mut see: impl FnMut(f32, usize, usize)) {
+        let Ok(weights) = self.weights.as_f32() else { return };
+        for output in 0..self.layout.outputs {
+            for index in 0..self.layout.depth() {
+                see(weights[self.layout.offset(output, index)], output, self.input_of(output, index));
+            }
+        }
+    }
+
+    /// Takes in a division of each input channel by its factor.
+    pub(crate) fn behind(&mut self, factors: &[f64]) -> Result<(), TensorError> {
+        let layout = self.layout;
+        for output in 0..layout.outputs {
+            for index in 0..layout.depth() {
+                let factor = factors[self.input_of(output, index)];
+                let weight = &mut self.weights.as_f32_mut()?[layout.offset(output, index)];
+                *weight = (f64::from(*weight) / factor) as f32;
+            }
+        }
         Ok(())
     }
 

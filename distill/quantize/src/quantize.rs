@@ -54,6 +54,7 @@ pub(crate) fn emit(
             },
             weight_noise_db: None,
             weights_shrunk: 0,
+            channels_guarded: 0,
         })
         .collect();
     let graph = Emitter::new(&float, selection, plan, options).emit(&mut report)?;

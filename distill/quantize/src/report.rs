@@ -13,6 +13,8 @@ pub struct NodeReport {
     pub weight_noise_db: Option<f64>,
     /// Weights that were made smaller so that pairs are safe.
     pub weights_shrunk: u64,
+    /// Channels so near to zero that their scale was raised, so that bias and products of scales keep their place.
+    pub channels_guarded: u64,
 }
 
 /// What was done to a model.

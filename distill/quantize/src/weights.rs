@@ -2,17 +2,16 @@
 
 use runtime_tensor::{ElementType, QuantizationParameters, Tensor, TensorError};
 
+use crate::guard::{channels_guarded, scale_min};
 use crate::pairs::make_pair_safe;
 use crate::parameters::SCALE_MIN;
 
 /// Largest integer of a weight; -128 is not used, so that scales are symmetric.
-const CODE_MAX: f32 = 127.0;
+pub(crate) const CODE_MAX: f32 = 127.0;
 /// Largest integer of a bias: the products of 32,000 inputs fit beside it into 32 bits.
 pub(crate) const BIAS_MAX: f32 = (1 << 30) as f32;
 /// Inputs that one output may sum over: 255 * 127 * this, and a bias, stay below 2^31.
 pub(crate) const DEPTH_MAX: usize = 32_768;
-/// A channel whose largest weight is this much smaller than the tensor's is as good as zero.
-const CHANNEL_MIN: f32 = 1e-6;
 /// Scales tried by the squared-error search, relative to the one that just holds the largest weight.
 const SEARCH: std::ops::RangeInclusive<u32> = 20..=80;
 /// One in [`SEARCH`].
@@ -50,7 +49,7 @@ impl WeightLayout {
     }
 
     /// Where the weight `index` of `output` lies.
-    fn offset(&self, output: usize, index: usize) -> usize {
+    pub(crate) fn offset(&self, output: usize, index: usize) -> usize {
         if self.axis == 0 { output * self.depth() + index } else { index * self.outputs + output }
     }
 }
@@ -77,10 +76,8 @@ pub(crate) fn weight_parameters(
     let largest: Vec<f32> =
         (0..layout.outputs).map(|output| channel(output).fold(0.0, |max, w| w.abs().max(max))).collect();
     let whole = largest.iter().fold(0.0f32, |max, &value| max.max(value));
-    let floor = |output: usize| {
-        let bias = bias.and_then(|bias| bias.get(output)).map_or(0.0, |bias| bias.abs());
-        (bias / (input_scale * BIAS_MAX)).max(whole * CHANNEL_MIN / CODE_MAX).max(SCALE_MIN)
-    };
+    let floor =
+        |output: usize| scale_min(bias.and_then(|bias| bias.get(output)).copied().unwrap_or(0.0), input_scale, whole);
     let scales: Vec<f32> = if wish.per_channel {
         let scale = |output: usize| {
             let just = largest[output] / CODE_MAX;
@@ -133,6 +130,8 @@ pub(crate) struct IntegerWeights {
     pub(crate) shrunk: u64,
     /// Error power relative to the weights' power, in decibels.
     pub(crate) noise_db: f64,
+    /// Channels whose scale the guard raised.
+    pub(crate) guarded: u64,
 }
 
 /// Rounds weights to integers in the scales of `parameters`.
@@ -145,6 +144,7 @@ pub(crate) fn integer_weights(
     let values = weights.as_f32()?;
     let mut codes = vec![0i8; values.len()];
     let (mut shrunk, mut error, mut power) = (0, 0.0, 0.0);
+    let mut largest = Vec::with_capacity(layout.outputs);
     for output in 0..layout.outputs {
         let scale = parameters.scales[if parameters.axis.is_some() { output } else { 0 }];
         let channel: Vec<f32> = (0..layout.depth()).map(|index| values[layout.offset(output, index)]).collect();
@@ -152,6 +152,7 @@ pub(crate) fn integer_weights(
         if wish.pair_safe {
             shrunk += make_pair_safe(&mut integers, layout.channels, layout.places);
         }
+        largest.push(channel.iter().fold(0.0f32, |max, weight| max.max(weight.abs())));
         error += squared_error(&channel, &integers, scale);
         power += channel.iter().map(|&weight| f64::from(weight).powi(2)).sum::<f64>();
         for (index, &integer) in integers.iter().enumerate() {
@@ -159,7 +160,8 @@ pub(crate) fn integer_weights(
         }
     }
     let noise_db = if power > 0.0 { 10.0 * (error / power).log10() } else { f64::NEG_INFINITY };
-    Ok(IntegerWeights { tensor: Tensor::from_i8(weights.shape().to_vec(), codes)?, shrunk, noise_db })
+    let guarded = channels_guarded(&largest, &parameters.scales);
+    Ok(IntegerWeights { tensor: Tensor::from_i8(weights.shape().to_vec(), codes)?, shrunk, noise_db, guarded })
 }
 
 /// The scale of the 32-bit sums, one for each weight scale: input scale times weight scale, in `f32`.

@@ -4,6 +4,7 @@
 mod accuracy;
 mod calibrating;
 mod emitting;
+mod equalizing;
 mod mixing;
 mod preparing;
 mod reference;
