@@ -2,20 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runtime_engine::{Engine, LoadOptions, Session};
-use runtime_graph::{Graph, Model, infer_shapes};
-use runtime_tensor::{NamedTensor, QuantizationPlan, TensorSpec};
+use runtime_engine::Engine;
+use runtime_graph::{Graph, Model};
+use runtime_tensor::{NamedTensor, QuantizationPlan};
 
 use crate::bound::Bound;
 use crate::linear::Linear;
 use crate::parameters::activation_parameters;
 use crate::prepare::{prepare, shapes_of};
+use crate::probe::walk;
 use crate::select::{Form, Selection};
 use crate::weights::{WeightWish, weight_parameters};
 use crate::{CalibrationOptions, Observer, QuantizeError, QuantizeOptions, Range};
-
-/// Bytes of inner tensors that one run may hand out; a model with more runs several times a batch.
-const EXPOSED_BYTES_MAX: u64 = 256 << 20;
 
 /// Runs the float model over `batches` and chooses a scale for every tensor that becomes an integer.
 ///
@@ -42,24 +40,9 @@ pub fn observe(
     let prepared = prepare(model)?;
     let selection = select(&prepared, &options.quantize.skip)?;
     let mut watch = Watch::new(&prepared, &selection, options)?;
-    let mut sessions: Option<Vec<Probe>> = None;
-    let mut count = 0;
-    for batch in batches {
-        let batch = batch.map_err(|reason| QuantizeError::Samples { batch: count, reason })?;
-        let probes = match &mut sessions {
-            Some(probes) => probes,
-            none => none.insert(load_probes(&prepared, &watch.inner, &batch, engine, options.threads)?),
-        };
-        watch.see(&batch, count)?;
-        for probe in probes {
-            let found = probe.session.run(&batch, &probe.values, None)?;
-            watch.see(&found, count)?;
-        }
-        count += 1;
-    }
-    if count == 0 {
-        return Err(QuantizeError::NoSamples);
-    }
+    let inner = watch.inner.clone();
+    let count =
+        walk(&prepared, &inner, batches, (engine, options.threads), &mut |tensors, batch| watch.see(tensors, batch))?;
     tracing::debug!(batches = count, tensors = watch.observers.len(), "calibrated");
     let observed = watch.ranges()?;
     let mut joined: BTreeMap<&str, Range> = BTreeMap::new();
@@ -73,7 +56,7 @@ pub fn observe(
     Ok(Calibration { prepared, observed, carried })
 }
 
-fn select(prepared: &Model, skip: &[String]) -> Result<Selection, QuantizeError> {
+pub(crate) fn select(prepared: &Model, skip: &[String]) -> Result<Selection, QuantizeError> {
     let shapes = shapes_of(prepared.graph(), prepared.opset())?;
     let selection = Selection::of(prepared.graph(), &shapes, skip);
     if selection.groups.is_empty() {
@@ -127,51 +110,6 @@ impl Calibration {
         join(&self.carried, true);
         plan(&self.prepared, &selection, &ranges, options)
     }
-}
-
-/// A session that hands out some inner tensors.
-struct Probe {
-    session: Box<dyn Session>,
-    values: Vec<String>,
-}
-
-/// Loads the model with its inner tensors as outputs, in as many parts as their size in this batch asks for.
-fn load_probes(
-    prepared: &Model,
-    inner: &BTreeSet<String>,
-    batch: &[NamedTensor],
-    engine: &dyn Engine,
-    threads: usize,
-) -> Result<Vec<Probe>, QuantizeError> {
-    let mut bindings = BTreeMap::new();
-    for (name, tensor) in batch {
-        if let Some(spec) = prepared.graph().inputs.iter().find(|spec| spec.name == *name) {
-            spec.check(tensor, &mut bindings)?;
-        }
-    }
-    let shapes = infer_shapes(prepared.graph(), prepared.opset(), &BTreeMap::new())?;
-    let bytes = |spec: &TensorSpec| {
-        let shape = spec.bound_shape(&bindings).unwrap_or_default();
-        shape.iter().fold(spec.element.size_bytes() as u64, |bytes, &size| bytes.saturating_mul(size as u64))
-    };
-    let mut parts: Vec<(u64, Vec<TensorSpec>)> = Vec::new();
-    for spec in inner.iter().filter_map(|name| shapes.get(name)) {
-        match parts.last_mut() {
-            Some((total, part)) if total.saturating_add(bytes(spec)) <= EXPOSED_BYTES_MAX => {
-                *total += bytes(spec);
-                part.push(spec.clone());
-            }
-            _ => parts.push((bytes(spec), vec![spec.clone()])),
-        }
-    }
-    let load = |(_, part): (u64, Vec<TensorSpec>)| {
-        let values = part.iter().map(|spec| spec.name.clone()).collect();
-        let mut exposed = prepared.clone();
-        exposed.graph_mut().expose(part);
-        let options = LoadOptions { threads, ..LoadOptions::default() };
-        Ok(Probe { session: engine.load(&exposed.write(), &options)?, values })
-    };
-    parts.into_iter().map(load).collect()
 }
 
 /// The observers of all tensors that are watched.
@@ -251,7 +189,7 @@ fn plan(
         }
         plan.tensors.insert(name.clone(), found);
     }
-    let wish = WeightWish { per_channel: options.per_channel, pair_safe: options.pair_safe };
+    let wish = WeightWish::of(options);
     let graph = prepared.graph();
     for (index, _) in selection.integer_nodes().filter(|(_, form)| *form == Form::Linear) {
         let node = &graph.nodes[index];

@@ -13,6 +13,7 @@ use runtime_tensor::{ElementType, QuantizationParameters, QuantizationPlan, Tens
 use crate::bound::Bound;
 use crate::linear::Linear;
 use crate::parameters::requantized;
+use crate::refine::WeightCodes;
 use crate::select::{Choice, Form, Selection, data_inputs};
 use crate::weights::{IntegerWeights, WeightWish, bias_scales, integer_bias, integer_weights};
 use crate::{NodeReport, QuantizeError, QuantizeOptions};
@@ -25,6 +26,7 @@ pub(crate) struct Emitter<'a> {
     selection: &'a Selection,
     plan: &'a QuantizationPlan,
     options: &'a QuantizeOptions,
+    codes: &'a BTreeMap<String, WeightCodes>,
     graph: Graph,
     /// Every name in use, in the float graph and in the one that is written.
     taken: BTreeSet<String>,
@@ -50,6 +52,7 @@ impl<'a> Emitter<'a> {
         selection: &'a Selection,
         plan: &'a QuantizationPlan,
         options: &'a QuantizeOptions,
+        codes: &'a BTreeMap<String, WeightCodes>,
     ) -> Self {
         let mut taken: BTreeSet<String> = float.initializers.keys().cloned().collect();
         taken.extend(float.inputs.iter().chain(&float.outputs).map(|spec| spec.name.clone()));
@@ -61,6 +64,7 @@ impl<'a> Emitter<'a> {
             selection,
             plan,
             options,
+            codes,
             graph: Graph { nodes: Vec::new(), values: BTreeMap::new(), ..float.clone() },
             taken,
             dequantized: BTreeMap::new(),
@@ -307,8 +311,10 @@ impl<'a> Emitter<'a> {
         linear: &Linear,
         parameters: &QuantizationParameters,
     ) -> Result<(DequantizedWeights, Node), QuantizeError> {
-        let wish = WeightWish { per_channel: parameters.axis.is_some(), pair_safe: self.options.pair_safe };
-        let found = integer_weights(&linear.weights, &linear.layout, parameters, wish)?;
+        let wish = WeightWish { per_channel: parameters.axis.is_some(), ..WeightWish::of(self.options) };
+        let given = self.codes.get(&linear.name).filter(|codes| codes.scales == parameters.scales);
+        let given = given.map(|codes| codes.codes.as_slice());
+        let found = integer_weights(&linear.weights, &linear.layout, parameters, wish, given)?;
         let zeros = if parameters.axis.is_some() { vec![parameters.scales.len()] } else { vec![] };
         let zeros = Tensor::zeros(ElementType::I8, zeros)?;
         let axis = parameters.axis.unwrap_or(0);

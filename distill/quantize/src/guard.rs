@@ -16,9 +16,9 @@ pub(crate) fn scale_min(bias: f32, input_scale: f32, whole: f32) -> f32 {
 }
 
 /// Channels whose scale holds more than their weights ask for, by more than the search of scales may add.
-pub(crate) fn channels_guarded(largest: &[f32], scales: &[f32]) -> u64 {
+pub(crate) fn channels_guarded(largest: &[f32], scales: &[f32], code_max: f32) -> u64 {
     const SEARCHED_MAX: f32 = 2.5;
-    let guarded = |(&largest, &scale): (&f32, &f32)| scale > largest / CODE_MAX * SEARCHED_MAX;
+    let guarded = |(&largest, &scale): (&f32, &f32)| scale > largest / code_max * SEARCHED_MAX;
     // One scale for all is above what most channels ask for, and that is no guard.
     if scales.len() < 2 { 0 } else { largest.iter().zip(scales).filter(|&pair| guarded(pair)).count() as u64 }
 }
@@ -37,8 +37,8 @@ mod tests {
 
     #[test]
     fn guarded_channels_are_counted() {
-        assert_eq!(channels_guarded(&[1.27, 1e-20, 0.0], &[0.01, 1e-8, 1e-8]), 2);
-        assert_eq!(channels_guarded(&[1.27, 1.27], &[0.01, 0.02]), 0, "the search of scales may double them");
-        assert_eq!(channels_guarded(&[1.27, 1e-20], &[0.01]), 0);
+        assert_eq!(channels_guarded(&[1.27, 1e-20, 0.0], &[0.01, 1e-8, 1e-8], CODE_MAX), 2);
+        assert_eq!(channels_guarded(&[1.27, 1.27], &[0.01, 0.02], CODE_MAX), 0, "the search of scales may double them");
+        assert_eq!(channels_guarded(&[1.27, 1e-20], &[0.01], CODE_MAX), 0);
     }
 }

@@ -8,13 +8,16 @@
 //! engines do not have, and the report says of every node what became of it and why.
 #![forbid(unsafe_code)]
 
+mod adaround;
 mod bound;
 mod calibrate;
+mod correct;
 mod emit;
 mod equalize;
 mod error;
 mod fuse;
 mod guard;
+mod inputs;
 mod linear;
 mod mixed;
 mod noise;
@@ -23,13 +26,19 @@ mod options;
 mod pairs;
 mod parameters;
 mod prepare;
+mod probe;
 mod quantize;
+mod random;
+mod refine;
 mod report;
 mod select;
 mod sensitivity;
 mod weights;
+mod windows;
 
+pub use adaround::{RoundedLayer, Rounding, RoundingOptions, round_adaptively};
 pub use calibrate::{Calibration, calibrate, observe};
+pub use correct::{BiasCorrection, LayerMeans, layer_means};
 pub use equalize::{Equalized, EqualizedChannels, equalize};
 pub use error::QuantizeError;
 pub use mixed::{Measure, Mixed, MixedAttempt, mixed_precision};
@@ -40,5 +49,6 @@ pub use pairs::{is_pair_safe, make_pair_safe};
 pub use parameters::{activation_parameters, requantized};
 pub use prepare::prepare;
 pub use quantize::{Quantized, quantize};
+pub use refine::{Refined, WeightCodes};
 pub use report::{NodeReport, QuantizeReport};
 pub use sensitivity::{LayerSensitivity, Ranking, rank};

@@ -149,6 +149,30 @@ impl Linear {
         Ok(())
     }
 
+    /// Writes a changed bias alone: the weights stay as and where they are.
+    pub(crate) fn write_bias(self, graph: &mut Graph, index: usize) -> Result<(), TensorError> {
+        let Some(bias) = self.bias else { return Ok(()) };
+        let node = &graph.nodes[index];
+        // What Gemm multiplies its bias with was taken in when the bias was read.
+        let beta = if node.is("Gemm") { node.float("beta", 1.0) } else { 1.0 };
+        let wish = node.input(2).map_or_else(|| format!("{}_bias", node.output(0).unwrap_or("linear")), str::to_owned);
+        let bias = Tensor::from_f32(vec![bias.len()], bias)?;
+        let name = match node.input(2).and_then(|name| graph.only_reader(name)) {
+            Some(_) => {
+                graph.initializers.insert(wish.clone(), bias);
+                wish
+            }
+            None => graph.add_initializer(&wish, bias),
+        };
+        let node = &mut graph.nodes[index];
+        node.inputs.resize(2, String::new());
+        node.inputs.push(name);
+        if beta != 1.0 {
+            node.attributes.remove("beta");
+        }
+        Ok(())
+    }
+
     /// Turns a matrix product of two axes into the form that can have a bias.
     pub(crate) fn make_gemm(node: &mut Node) {
         node.operator = "Gemm".to_owned();

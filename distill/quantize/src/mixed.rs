@@ -1,7 +1,7 @@
 //! Automatic mixed precision: the most sensitive nodes stay in float until a measure holds.
 
-use crate::calibrate::Calibration;
-use crate::quantize::{Quantized, quantize};
+use crate::quantize::Quantized;
+use crate::refine::Refined;
 use crate::sensitivity::{LayerSensitivity, Ranking};
 use crate::{QuantizeError, QuantizeOptions};
 
@@ -47,13 +47,13 @@ impl Mixed {
 /// are measured, then halves of the last step. Where limits pull both ways, nodes are left out one by one unless that
 /// breaks another limit. At the end nodes that turned out not to matter go back to integers.
 pub fn mixed_precision(
-    calibration: &Calibration,
+    refined: &Refined,
     options: &QuantizeOptions,
     ranking: &Ranking,
     attempts_max: usize,
     measure: Measure<'_>,
 ) -> Result<Mixed, QuantizeError> {
-    let mut search = Search { calibration, options, measure, attempts: Vec::new(), best: None, attempts_max };
+    let mut search = Search { refined, options, measure, attempts: Vec::new(), best: None, attempts_max };
     let layers: Vec<&LayerSensitivity> = ranking.layers.iter().collect();
     if !search.holds(&[])? {
         let found = search.prefix(&layers)? || search.prefix(&by_noise_and_byte(&layers))?;
@@ -81,7 +81,7 @@ fn by_noise_and_byte<'a>(layers: &[&'a LayerSensitivity]) -> Vec<&'a LayerSensit
 }
 
 struct Search<'a> {
-    calibration: &'a Calibration,
+    refined: &'a Refined,
     options: &'a QuantizeOptions,
     measure: Measure<'a>,
     attempts: Vec<MixedAttempt>,
@@ -105,8 +105,7 @@ impl Search<'_> {
         }
         let mut options = self.options.clone();
         options.skip.extend(names.iter().cloned());
-        let made = self.calibration.plan(&options);
-        let quantized = match made.and_then(|plan| quantize(self.calibration.prepared(), &plan, &options)) {
+        let quantized = match self.refined.make(&options) {
             // Nothing is left to quantize: no answer to the question.
             Err(QuantizeError::NothingToDo { .. }) => return Ok(false),
             other => other?,

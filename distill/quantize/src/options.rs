@@ -61,6 +61,8 @@ pub struct QuantizeOptions {
     /// Weights whose adjacent pairs cannot saturate a 16-bit sum with any activations: exact also where kernels
     /// add pairs in 16 bits (AVX2 without VNNI).
     pub pair_safe: bool,
+    /// Bits of a weight, 2 to 8. Weights of fewer than 8 bits are stored as 8-bit integers of that range.
+    pub weight_bits: u32,
     /// Integer type of activations.
     pub activation: Activation,
     /// Nodes to leave in float, by name or label.
@@ -69,6 +71,6 @@ pub struct QuantizeOptions {
 
 impl Default for QuantizeOptions {
     fn default() -> Self {
-        Self { per_channel: true, pair_safe: false, activation: Activation::U8, skip: Vec::new() }
+        Self { per_channel: true, pair_safe: false, weight_bits: 8, activation: Activation::U8, skip: Vec::new() }
     }
 }

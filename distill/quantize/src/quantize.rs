@@ -1,10 +1,13 @@
 //! Quantization: a plan becomes a QDQ model.
 
+use std::collections::BTreeMap;
+
 use runtime_graph::Model;
 use runtime_tensor::QuantizationPlan;
 
 use crate::emit::Emitter;
 use crate::prepare::{prepare, shapes_of};
+use crate::refine::WeightCodes;
 use crate::select::{Choice, Selection};
 use crate::{NodeReport, QuantizeError, QuantizeOptions, QuantizeReport};
 
@@ -30,7 +33,7 @@ pub fn quantize(model: &Model, plan: &QuantizationPlan, options: &QuantizeOption
             reason: "no Conv, Gemm or MatMul has constant f32 weights".to_owned(),
         });
     }
-    emit(prepared, &selection, plan, options)
+    emit(prepared, &selection, plan, options, &BTreeMap::new())
 }
 
 /// Writes a prepared model as `selection` says.
@@ -39,6 +42,7 @@ pub(crate) fn emit(
     selection: &Selection,
     plan: &QuantizationPlan,
     options: &QuantizeOptions,
+    codes: &BTreeMap<String, WeightCodes>,
 ) -> Result<Quantized, QuantizeError> {
     let float = prepared.graph().clone();
     let mut report: Vec<NodeReport> = float
@@ -57,7 +61,7 @@ pub(crate) fn emit(
             channels_guarded: 0,
         })
         .collect();
-    let graph = Emitter::new(&float, selection, plan, options).emit(&mut report)?;
+    let graph = Emitter::new(&float, selection, plan, options, codes).emit(&mut report)?;
     *prepared.graph_mut() = graph;
     prepared.check()?;
     Ok(Quantized { model: prepared, report: QuantizeReport { nodes: report } })

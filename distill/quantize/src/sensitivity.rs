@@ -2,11 +2,11 @@
 
 use runtime_graph::Model;
 
-use crate::calibrate::Calibration;
 use crate::linear::Linear;
 use crate::noise::Bench;
 use crate::prepare::shapes_of;
 use crate::quantize::emit;
+use crate::refine::Refined;
 use crate::select::{Form, Selection};
 use crate::{QuantizeError, QuantizeOptions};
 
@@ -34,16 +34,16 @@ pub struct Ranking {
 ///
 /// Nodes that carry values unchanged have no noise of their own and are not ranked. The same samples give the same
 /// ranking on the same engine.
-pub fn rank(calibration: &Calibration, options: &QuantizeOptions, bench: &Bench<'_>) -> Result<Ranking, QuantizeError> {
-    let prepared = calibration.prepared();
+pub fn rank(refined: &Refined, options: &QuantizeOptions, bench: &Bench<'_>) -> Result<Ranking, QuantizeError> {
+    let prepared = refined.calibration.prepared();
     let shapes = shapes_of(prepared.graph(), prepared.opset())?;
     let selection = Selection::of(prepared.graph(), &shapes, &options.skip);
-    let plan = calibration.plan(options)?;
+    let plan = refined.calibration.plan(options)?;
     let nodes: Vec<(usize, Form)> =
         selection.integer_nodes().filter(|(_, form)| matches!(form, Form::Linear | Form::Mixing)).collect();
     let found = bench.sqnrs_db(prepared, nodes.len(), &mut |position| {
         let alone = selection.only(prepared.graph(), nodes[position].0);
-        Ok(emit(prepared.clone(), &alone, &plan, options)?.model)
+        Ok(emit(prepared.clone(), &alone, &plan, options, &refined.codes)?.model)
     })?;
     let mut layers: Vec<LayerSensitivity> = nodes
         .iter()

@@ -2,6 +2,7 @@
 
 use runtime_tensor::{ElementType, QuantizationParameters, Tensor, TensorError};
 
+use crate::QuantizeOptions;
 use crate::guard::{channels_guarded, scale_min};
 use crate::pairs::make_pair_safe;
 use crate::parameters::SCALE_MIN;
@@ -59,6 +60,25 @@ impl WeightLayout {
 pub(crate) struct WeightWish {
     pub(crate) per_channel: bool,
     pub(crate) pair_safe: bool,
+    /// Bits of an integer, 2 to 8.
+    pub(crate) bits: u32,
+}
+
+impl WeightWish {
+    pub(crate) fn of(options: &QuantizeOptions) -> Self {
+        let bits = options.weight_bits.clamp(2, 8);
+        Self { per_channel: options.per_channel, pair_safe: options.pair_safe, bits }
+    }
+
+    /// The largest integer.
+    pub(crate) fn code_max(self) -> f32 {
+        ((1i32 << (self.bits - 1)) - 1) as f32
+    }
+
+    /// Whether the scale that just holds the largest weight is worth less than a smaller one.
+    fn searches(self) -> bool {
+        self.pair_safe || self.bits < 8
+    }
 }
 
 /// Scales for the weights of one node.
@@ -80,13 +100,14 @@ pub(crate) fn weight_parameters(
         |output: usize| scale_min(bias.and_then(|bias| bias.get(output)).copied().unwrap_or(0.0), input_scale, whole);
     let scales: Vec<f32> = if wish.per_channel {
         let scale = |output: usize| {
-            let just = largest[output] / CODE_MAX;
-            let chosen = if wish.pair_safe { search(&channel(output).collect::<Vec<_>>(), just, layout) } else { just };
+            let just = largest[output] / wish.code_max();
+            let chosen =
+                if wish.searches() { search(&channel(output).collect::<Vec<_>>(), just, layout, wish) } else { just };
             chosen.max(floor(output))
         };
         (0..layout.outputs).map(scale).collect()
     } else {
-        vec![(0..layout.outputs).map(floor).fold(whole / CODE_MAX, f32::max)]
+        vec![(0..layout.outputs).map(floor).fold(whole / wish.code_max(), f32::max)]
     };
     QuantizationParameters {
         element: ElementType::I8,
@@ -96,16 +117,18 @@ pub(crate) fn weight_parameters(
     }
 }
 
-/// The scale whose pair-safe integers have the least squared error; the smallest of equals.
-fn search(channel: &[f32], just: f32, layout: &WeightLayout) -> f32 {
+/// The scale whose integers, pair-safe if so wished, have the least squared error; the smallest of equals.
+fn search(channel: &[f32], just: f32, layout: &WeightLayout, wish: WeightWish) -> f32 {
     let mut best = (f64::INFINITY, just);
     for step in SEARCH {
         let scale = just * step as f32 / SEARCH_UNIT;
         if scale < SCALE_MIN {
             continue;
         }
-        let mut codes: Vec<i8> = channel.iter().map(|&weight| code(weight, scale)).collect();
-        make_pair_safe(&mut codes, layout.channels, layout.places);
+        let mut codes: Vec<i8> = channel.iter().map(|&weight| code(weight, scale, wish)).collect();
+        if wish.pair_safe {
+            make_pair_safe(&mut codes, layout.channels, layout.places);
+        }
         let error = squared_error(channel, &codes, scale);
         if error < best.0 {
             best = (error, scale);
@@ -119,8 +142,8 @@ fn squared_error(channel: &[f32], codes: &[i8], scale: f32) -> f64 {
     channel.iter().zip(codes).map(one).sum()
 }
 
-fn code(weight: f32, scale: f32) -> i8 {
-    (weight / scale).round_ties_even().clamp(-CODE_MAX, CODE_MAX) as i8
+fn code(weight: f32, scale: f32, wish: WeightWish) -> i8 {
+    (weight / scale).round_ties_even().clamp(-wish.code_max(), wish.code_max()) as i8
 }
 
 /// Integer weights and what they cost.
@@ -134,12 +157,13 @@ pub(crate) struct IntegerWeights {
     pub(crate) guarded: u64,
 }
 
-/// Rounds weights to integers in the scales of `parameters`.
+/// Rounds weights to integers in the scales of `parameters`, or takes `given` integers in their place.
 pub(crate) fn integer_weights(
     weights: &Tensor,
     layout: &WeightLayout,
     parameters: &QuantizationParameters,
     wish: WeightWish,
+    given: Option<&[i8]>,
 ) -> Result<IntegerWeights, TensorError> {
     let values = weights.as_f32()?;
     let mut codes = vec![0i8; values.len()];
@@ -147,8 +171,12 @@ pub(crate) fn integer_weights(
     let mut largest = Vec::with_capacity(layout.outputs);
     for output in 0..layout.outputs {
         let scale = parameters.scales[if parameters.axis.is_some() { output } else { 0 }];
-        let channel: Vec<f32> = (0..layout.depth()).map(|index| values[layout.offset(output, index)]).collect();
-        let mut integers: Vec<i8> = channel.iter().map(|&weight| code(weight, scale)).collect();
+        let offsets = (0..layout.depth()).map(|index| layout.offset(output, index));
+        let channel: Vec<f32> = offsets.clone().map(|offset| values[offset]).collect();
+        let mut integers: Vec<i8> = match given.filter(|given| given.len() == values.len()) {
+            Some(given) => offsets.map(|offset| given[offset]).collect(),
+            None => channel.iter().map(|&weight| code(weight, scale, wish)).collect(),
+        };
         if wish.pair_safe {
             shrunk += make_pair_safe(&mut integers, layout.channels, layout.places);
         }
@@ -160,7 +188,7 @@ pub(crate) fn integer_weights(
         }
     }
     let noise_db = if power > 0.0 { 10.0 * (error / power).log10() } else { f64::NEG_INFINITY };
-    let guarded = channels_guarded(&largest, &parameters.scales);
+    let guarded = channels_guarded(&largest, &parameters.scales, wish.code_max());
     Ok(IntegerWeights { tensor: Tensor::from_i8(weights.shape().to_vec(), codes)?, shrunk, noise_db, guarded })
 }
 
@@ -184,8 +212,8 @@ mod tests {
     use super::*;
     use crate::is_pair_safe;
 
-    const PLAIN: WeightWish = WeightWish { per_channel: true, pair_safe: false };
-    const SAFE: WeightWish = WeightWish { per_channel: true, pair_safe: true };
+    const PLAIN: WeightWish = WeightWish { per_channel: true, pair_safe: false, bits: 8 };
+    const SAFE: WeightWish = WeightWish { per_channel: true, pair_safe: true, bits: 8 };
 
     #[test]
     fn each_output_has_its_own_scale_on_the_right_axis() {
@@ -198,7 +226,7 @@ mod tests {
         let columns = WeightLayout::matrix(&[3, 2], 1).unwrap();
         let found = weight_parameters(turned.as_f32().unwrap(), &columns, None, 1.0, PLAIN);
         assert_eq!((found.scales.clone(), found.axis), (vec![1.27 / 127.0, 12.7 / 127.0], Some(1)));
-        let integers = integer_weights(&turned, &columns, &found, PLAIN).unwrap();
+        let integers = integer_weights(&turned, &columns, &found, PLAIN, None).unwrap();
         assert_eq!(integers.tensor.as_i8().unwrap(), [127, -127, 10, 5, 0, 10]);
         assert!(integers.noise_db < -60.0 && integers.shrunk == 0);
     }
@@ -206,7 +234,7 @@ mod tests {
     #[test]
     fn one_scale_for_all_when_asked() {
         let layout = WeightLayout::matrix(&[2, 2], 0).unwrap();
-        let wish = WeightWish { per_channel: false, pair_safe: false };
+        let wish = WeightWish { per_channel: false, pair_safe: false, bits: 8 };
         let found = weight_parameters(&[1.0, 2.0, -4.0, 0.0], &layout, None, 1.0, wish);
         assert_eq!((found.scales, found.axis, found.zero_points), (vec![4.0 / 127.0], None, vec![0]));
     }
@@ -235,7 +263,8 @@ mod tests {
         let layout = WeightLayout::convolution(&[1, 16, 3, 3]).unwrap();
         let weights: Vec<f32> = (0..144).map(|index| ((index * 37 % 101) as f32 / 50.0 - 1.0).powi(3)).collect();
         let tensor = Tensor::from_f32(vec![1, 16, 3, 3], weights.clone()).unwrap();
-        let noise = |parameters: &QuantizationParameters| integer_weights(&tensor, &layout, parameters, SAFE).unwrap();
+        let noise =
+            |parameters: &QuantizationParameters| integer_weights(&tensor, &layout, parameters, SAFE, None).unwrap();
         let plain = weight_parameters(&weights, &layout, None, 1.0, PLAIN);
         let searched = weight_parameters(&weights, &layout, None, 1.0, SAFE);
         assert!(noise(&plain).shrunk > 0, "the example must have pairs to shrink");
@@ -246,10 +275,10 @@ mod tests {
         #[test]
         fn integers_stay_near_their_weights(weights in proptest::collection::vec(-3.0f32..3.0, 24), safe in any::<bool>()) {
             let layout = WeightLayout::convolution(&[2, 3, 2, 2]).unwrap();
-            let wish = WeightWish { per_channel: true, pair_safe: safe };
+            let wish = WeightWish { per_channel: true, pair_safe: safe, bits: 8 };
             let tensor = Tensor::from_f32(vec![2, 3, 2, 2], weights.clone()).unwrap();
             let parameters = weight_parameters(&weights, &layout, None, 0.1, wish);
-            let found = integer_weights(&tensor, &layout, &parameters, wish).unwrap();
+            let found = integer_weights(&tensor, &layout, &parameters, wish, None).unwrap();
             let codes = found.tensor.as_i8().unwrap();
             prop_assert!(codes.iter().all(|&code| code > -128));
             for (output, channel) in codes.chunks(12).enumerate() {

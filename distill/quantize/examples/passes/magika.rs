@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use distill_quantize::{
-    Batches, Bench, CalibrationOptions, ObserverKind, QuantizeOptions, mixed_precision, observe, rank,
+    Batches, Bench, CalibrationOptions, ObserverKind, QuantizeOptions, Refined, mixed_precision, observe, rank,
 };
 use runtime_engine::{Engine, LoadOptions};
 use runtime_graph::{Model, ReadLimits};
@@ -33,7 +33,7 @@ pub(crate) fn run(peer: &Peer, data: &str) -> Result<()> {
     let options =
         CalibrationOptions { observer: ObserverKind::MinMax, quantize: QuantizeOptions::default(), threads: THREADS };
     let samples = || batches(&calibration);
-    let seen = observe(&float, &mut samples(), peer, &options)?;
+    let seen = Refined::new(observe(&float, &mut samples(), peer, &options)?);
     let bench = Bench { engine: peer, samples: &samples, threads: THREADS };
     let ranking = rank(&seen, &options.quantize, &bench)?;
     for layer in &ranking.layers {
@@ -63,7 +63,7 @@ pub(crate) fn run(peer: &Peer, data: &str) -> Result<()> {
         Ok(found.iter().zip(labels.as_i64()?).filter(|(found, label)| **found as i64 == **label).count())
     };
     let whole = &found.attempts[0];
-    let plain = distill_quantize::quantize(&float, &seen.plan(&options.quantize)?, &options.quantize)?;
+    let plain = seen.make(&options.quantize)?;
     println!("| Magika v3_3 | bytes | right of {} |", labels.len());
     println!("| float | {} | {} |", float.write().len(), right(&float.write())?);
     println!("| everything on integers | {} | {} |", whole.bytes, right(&plain.model.write())?);
