@@ -8,4 +8,5 @@ mod equalizing;
 mod mixing;
 mod preparing;
 mod reference;
+mod refining;
 mod samples;
