@@ -1,11 +1,14 @@
-//! What the passes do to real models: `cargo run -p distill-quantize --example passes -- magika`.
+//! What the passes do to real models: `cargo run -p distill-quantize --example passes -- magika` (or `equalization`,
+//! `rounding`).
 //!
 //! Reads models and samples below `CASK_DATA` and runs them with ONNX Runtime in the Python of `CASK_TEST_PYTHON`.
 //! Prints figures on stdout, what was tried on stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example speaks to a person")]
 
+mod answers;
 mod magika;
 mod peer;
+mod resnet;
 
 use std::process::ExitCode;
 
@@ -16,7 +19,9 @@ fn run() -> Result<()> {
     let peer = peer::Peer::start()?;
     match std::env::args().nth(1).as_deref() {
         Some("magika") => magika::run(&peer, &data),
-        other => Err(format!("found {other:?}, expected magika").into()),
+        Some("equalization") => resnet::equalization(&peer, &data),
+        Some("rounding") => resnet::coarse(&peer, &data),
+        other => Err(format!("found {other:?}, expected magika, equalization or rounding").into()),
     }
 }
 
