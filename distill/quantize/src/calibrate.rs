@@ -13,7 +13,7 @@ use crate::prepare::{prepare, shapes_of};
 use crate::probe::walk;
 use crate::select::{Form, Selection};
 use crate::weights::{WeightWish, weight_parameters};
-use crate::{CalibrationOptions, Observer, QuantizeError, QuantizeOptions, Range};
+use crate::{CalibrationOptions, Observer, ObserverKind, QuantizeError, QuantizeOptions, Range};
 
 /// Runs the float model over `batches` and chooses a scale for every tensor that becomes an integer.
 ///
@@ -53,7 +53,9 @@ pub fn observe(
     let carried =
         selection.groups.iter().filter_map(|(name, leader)| Some((name.clone(), *joined.get(leader.as_str())?)));
     let carried = carried.collect();
-    Ok(Calibration { prepared, observed, carried })
+    let candidates = watch.observers.iter().map(|(name, observer)| (name.clone(), observer.candidates()));
+    let candidates = candidates.filter(|(_, list)| !list.is_empty()).collect();
+    Ok(Calibration { prepared, observed, carried, candidates })
 }
 
 pub(crate) fn select(prepared: &Model, skip: &[String]) -> Result<Selection, QuantizeError> {
@@ -75,6 +77,8 @@ pub struct Calibration {
     observed: BTreeMap<String, Range>,
     /// For every tensor of a group what the whole group takes: for those that repeat what others hold.
     carried: BTreeMap<String, Range>,
+    /// What different observers would choose, where that was asked for.
+    candidates: BTreeMap<String, Vec<(ObserverKind, Range)>>,
 }
 
 impl Calibration {
@@ -88,9 +92,14 @@ impl Calibration {
         &self.observed
     }
 
-    /// Takes another range for one watched tensor; `false` when it was not watched.
-    pub fn set_range(&mut self, tensor: &str, range: Range) -> bool {
-        self.observed.get_mut(tensor).map(|known| *known = range).is_some()
+    pub(crate) fn candidates(&self) -> &BTreeMap<String, Vec<(ObserverKind, Range)>> {
+        &self.candidates
+    }
+
+    /// Takes another range for a tensor.
+    pub(crate) fn set_range(&mut self, tensor: &str, range: Range) {
+        self.observed.entry(tensor.to_owned()).and_modify(|known| *known = range);
+        self.carried.insert(tensor.to_owned(), range);
     }
 
     /// Scales for the nodes that `options` quantize. They may skip more nodes than calibration did, not fewer.

@@ -1,6 +1,7 @@
 //! Streaming observers: what range of values a tensor takes, in memory that does not grow with the samples.
 
 use crate::ObserverKind;
+use crate::entropy::least_divergence;
 
 /// Bins of the histogram; a power of two, so that doubling the range joins bins in pairs.
 const BINS: usize = 2048;
@@ -10,6 +11,15 @@ const STEPS: f64 = 255.0;
 const SHRINKS: i32 = 130;
 /// Each relative to the one before.
 const SHRINK: f64 = 0.97;
+
+/// What [`ObserverKind::Best`] chooses from.
+const CANDIDATES: [ObserverKind; 5] = [
+    ObserverKind::MinMax,
+    ObserverKind::Percentile(0.999_99),
+    ObserverKind::Percentile(0.9999),
+    ObserverKind::SquaredError,
+    ObserverKind::Entropy,
+];
 
 /// A closed range of real values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +52,7 @@ impl Observer {
     pub fn new(kind: ObserverKind) -> Self {
         let histogram = match kind {
             ObserverKind::MinMax => None,
-            ObserverKind::Percentile(_) | ObserverKind::SquaredError => Some(Histogram::default()),
+            _ => Some(Histogram::default()),
         };
         Self { kind, seen: None, histogram }
     }
@@ -66,12 +76,23 @@ impl Observer {
 
     /// The chosen range; `None` when nothing was seen.
     pub fn range(&self) -> Option<Range> {
+        self.range_of(self.kind)
+    }
+
+    /// What other observers would choose, with their kinds; empty unless this one is [`ObserverKind::Best`].
+    pub fn candidates(&self) -> Vec<(ObserverKind, Range)> {
+        let kinds = if self.kind == ObserverKind::Best { CANDIDATES.as_slice() } else { &[] };
+        kinds.iter().filter_map(|&kind| Some((kind, self.range_of(kind)?))).collect()
+    }
+
+    fn range_of(&self, kind: ObserverKind) -> Option<Range> {
         let seen = self.seen?;
         let Some(histogram) = &self.histogram else { return Some(seen) };
-        Some(match self.kind {
-            ObserverKind::MinMax => seen,
+        Some(match kind {
+            ObserverKind::MinMax | ObserverKind::Best => seen,
             ObserverKind::Percentile(share) => histogram.percentile(share, seen),
             ObserverKind::SquaredError => histogram.least_error(seen),
+            ObserverKind::Entropy => least_divergence(&histogram.counts, -histogram.reach, histogram.width(), seen),
         })
     }
 }
@@ -217,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn the_best_is_chosen_later_from_what_all_would_choose() {
+        let mut observer = Observer::new(ObserverKind::Best);
+        assert!(observer.observe(&bell_with_outlier()));
+        let ranges: Vec<(ObserverKind, Range)> = observer.candidates();
+        assert_eq!(ranges.len(), 5);
+        for (kind, range) in ranges {
+            assert_eq!(observed(kind, &[&bell_with_outlier()]), Some(range), "{kind:?}");
+        }
+        assert_eq!(observer.range().unwrap().high, 50.0, "until then it is the whole range");
+        assert!(Observer::new(ObserverKind::MinMax).candidates().is_empty());
+    }
+
+    #[test]
     fn values_of_one_sign_lose_one_side() {
         let values: Vec<f32> = (0..10_000).map(|index| index as f32 / 10_000.0).collect();
         let range = observed(ObserverKind::Percentile(0.99), &[&values]).unwrap();
@@ -235,7 +269,9 @@ mod tests {
 
     #[test]
     fn zeros_and_the_largest_floats_have_a_range() {
-        for kind in [ObserverKind::MinMax, ObserverKind::Percentile(0.999), ObserverKind::SquaredError] {
+        for kind in
+            [ObserverKind::MinMax, ObserverKind::Percentile(0.999), ObserverKind::SquaredError, ObserverKind::Entropy]
+        {
             assert_eq!(observed(kind, &[&[0.0, 0.0]]), Some(Range { low: 0.0, high: 0.0 }));
             let range = observed(kind, &[&[f32::MAX, f32::MIN]]).unwrap();
             assert!(range.low < 0.0 && range.high > 0.0 && range.high.is_finite(), "{kind:?}: {range:?}");
@@ -248,7 +284,7 @@ mod tests {
         #[test]
         fn batches_do_not_matter(values in proptest::collection::vec(-1e6f32..1e6, 1..60), cut in any::<prop::sample::Index>()) {
             let cut = cut.index(values.len());
-            for kind in [ObserverKind::MinMax, ObserverKind::Percentile(0.95), ObserverKind::SquaredError] {
+            for kind in [ObserverKind::MinMax, ObserverKind::Percentile(0.95), ObserverKind::SquaredError, ObserverKind::Entropy] {
                 let whole = observed(kind, &[&values]);
                 let parts = observed(kind, &[&values[..cut], &values[cut..]]);
                 prop_assert_eq!(whole, parts);

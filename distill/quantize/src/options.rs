@@ -12,6 +12,11 @@ pub enum ObserverKind {
     Percentile(f64),
     /// The range whose quantization has the least squared error.
     SquaredError,
+    /// The range whose integers say most about the distribution of values: least divergence.
+    Entropy,
+    /// The whole range at first; [`choose_ranges`](crate::choose_ranges) takes for each tensor what the observers
+    /// above would choose and keeps the one with which the model's answers change least.
+    Best,
 }
 
 /// Integer type of activations.

@@ -6,6 +6,7 @@ mod calibrating;
 mod emitting;
 mod equalizing;
 mod mixing;
+mod passing;
 mod preparing;
 mod reference;
 mod refining;
