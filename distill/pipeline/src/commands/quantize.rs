@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use distill_quantize::{Activation, QuantizeOptions};
+use distill_quantize::{Activation, Measure, Passes, QuantizeOptions, RoundingOptions};
 use runtime_console::{Console, ExitCode, human_bytes, table};
 use runtime_inference::Engines;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::args::ScaleArgs;
 use crate::error::{PipelineError, Result};
 use crate::recipe::{ActivationName, ObserverName};
 use crate::runner::{Runner, classes, share_equal};
-use crate::search::{observer, quantize_once};
+use crate::search::{Once, PassEffect, Settings, observer, quantize_once};
 use crate::{data, models, run};
 
 /// Arguments of `distill quantize`.
@@ -44,6 +44,27 @@ pub(crate) struct Args {
     /// Integer type of activations
     #[arg(long, value_enum, default_value_t = ActivationName::U8)]
     activation: ActivationName,
+    /// Bits of a weight; fewer than 8 are stored in 8-bit integers
+    #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=8))]
+    weight_bits: u32,
+    /// Even out channels between layers
+    #[arg(long)]
+    equalize: bool,
+    /// Round weights by what they do to a layer's output instead of each to its nearest
+    #[arg(long)]
+    adaround: bool,
+    /// Take the shift of the mean that rounded weights make out of the biases
+    #[arg(long)]
+    correct_bias: bool,
+    /// Leave the most sensitive nodes in float until this percentage of calibration samples keeps its class
+    #[arg(long, value_name = "PERCENT")]
+    min_agreement: Option<f64>,
+    /// With --min-agreement: largest int8 model, in bytes
+    #[arg(long, value_name = "BYTES", requires = "min_agreement")]
+    max_bytes: Option<u64>,
+    /// With --min-agreement: models measured at most
+    #[arg(long, value_name = "COUNT", default_value_t = 24, requires = "min_agreement")]
+    attempts: usize,
     /// Leave the node of this name in float
     #[arg(long, value_name = "NODE")]
     skip: Vec<String>,
@@ -62,6 +83,12 @@ struct Report {
     samples: usize,
     numerics: runtime_engine::NumericsClass,
     left_out: Vec<String>,
+    /// What each pass did.
+    passes: Vec<PassEffect>,
+    /// Nodes that --min-agreement left in float.
+    left_in_float: Vec<String>,
+    /// Limits of --min-agreement that are not met.
+    broken: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<ExitCode> {
@@ -70,6 +97,9 @@ pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<E
             "--percentile: found {}, expected above 50 and at most 100",
             args.percentile
         )));
+    }
+    if let Some(least) = args.min_agreement.filter(|least| !(0.0..=100.0).contains(least)) {
+        return Err(PipelineError::input(format!("--min-agreement: found {least}, expected 0 to 100")));
     }
     let model = models::read(&args.model)?;
     let set = args.scale.read(&args.calibrate)?;
@@ -82,29 +112,50 @@ pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<E
     let options = QuantizeOptions {
         per_channel: !args.per_tensor,
         pair_safe: args.pair_safe,
+        weight_bits: args.weight_bits,
         activation: match args.activation {
             ActivationName::U8 => Activation::U8,
             ActivationName::I8 => Activation::I8,
         },
         skip: args.skip.clone(),
     };
-    let (int8, left_out) =
-        quantize_once(&model, &x, engine.as_ref(), observer(args.observer, args.percentile), &options)?;
-    let out = args.out.clone().unwrap_or_else(|| args.model.with_extension("int8.onnx"));
-    runtime_disk::write_atomic(&out, &int8)?;
     let float = model.write();
     let before = classes(&Runner::load(engine.as_ref(), &float)?.run(&x)?)?;
+    let mut measure = |int8: &[u8]| -> std::result::Result<Vec<String>, String> {
+        let answers = Runner::load(engine.as_ref(), int8).and_then(|mut runner| classes(&runner.run(&x)?));
+        let agreement = share_equal(&answers.map_err(|error| error.to_string())?, &before);
+        Ok(broken(args, agreement, int8.len() as u64))
+    };
+    let settings = Settings {
+        observer: observer(args.observer, args.percentile),
+        quantize: options,
+        passes: Passes {
+            equalize: args.equalize,
+            rounding: args.adaround.then(RoundingOptions::default),
+            correct_bias: args.correct_bias,
+            attempts_max: args.min_agreement.map(|_| args.attempts),
+        },
+    };
+    let measure: Option<Measure<'_>> = if args.min_agreement.is_some() { Some(&mut measure) } else { None };
+    let Once { int8, left_out, passes, left_in_float } =
+        quantize_once(&model, &x, engine.as_ref(), &settings, measure)?;
+    let out = args.out.clone().unwrap_or_else(|| args.model.with_extension("int8.onnx"));
+    runtime_disk::write_atomic(&out, &int8)?;
     let mut runner = Runner::load(engine.as_ref(), &int8)?;
     let after = classes(&runner.run(&x)?)?;
+    let agreement = share_equal(&after, &before);
     let report = Report {
         schema: 1,
         file: out.display().to_string(),
         float_bytes: float.len() as u64,
         int8_bytes: int8.len() as u64,
-        agreement: share_equal(&after, &before),
+        agreement,
         samples: after.len(),
         numerics: runner.numerics(),
         left_out,
+        passes,
+        left_in_float,
+        broken: broken(args, agreement, int8.len() as u64),
     };
     let rows = vec![
         vec!["float".to_owned(), human_bytes(report.float_bytes)],
@@ -120,6 +171,37 @@ pub(super) fn run(args: &Args, console: &Console, engines: &Engines) -> Result<E
     for node in &report.left_out {
         console.note(&format!("stays in float: {node}"));
     }
+    for effect in &report.passes {
+        console.note(&pass_text(effect));
+    }
+    for limit in &report.broken {
+        console.note(&format!("not met: {limit}"));
+    }
     console.data(&report, &human);
-    Ok(ExitCode::Ok)
+    Ok(if report.broken.is_empty() { ExitCode::Ok } else { ExitCode::BudgetNotMet })
+}
+
+/// The limits of --min-agreement and --max-bytes that a model breaks.
+fn broken(args: &Args, agreement: f64, bytes: u64) -> Vec<String> {
+    let mut broken = Vec::new();
+    if let Some(least) = args.min_agreement.filter(|least| agreement * 100.0 < *least) {
+        broken.push(format!("{:.2} % of the samples keep their class, at least {least} % must", agreement * 100.0));
+    }
+    if let Some(most) = args.max_bytes.filter(|most| bytes > *most) {
+        broken.push(format!("{bytes} bytes, at most {most} allowed"));
+    }
+    broken
+}
+
+fn pass_text(effect: &PassEffect) -> String {
+    let text = |db: Option<f64>| db.map_or("exact".to_owned(), |db| format!("{db:.2} dB"));
+    let used = if effect.kept { "" } else { ", not used" };
+    format!(
+        "{}: {} to {}, {} to {}{used}",
+        effect.pass,
+        text(effect.sqnr_before_db),
+        text(effect.sqnr_after_db),
+        human_bytes(effect.bytes_before),
+        human_bytes(effect.bytes_after)
+    )
 }

@@ -140,6 +140,12 @@ fn check(recipe: &Recipe) -> Option<(&'static str, String)> {
             format!("found {}, expected above 50 and at most 100", recipe.quantize.percentile),
         ));
     }
+    if !(2..=8).contains(&recipe.quantize.weight_bits) {
+        return Some(("quantize.weight_bits", format!("found {}, expected 2 to 8", recipe.quantize.weight_bits)));
+    }
+    if recipe.quantize.mixed_attempts == 0 {
+        return Some(("quantize.mixed_attempts", "found 0, expected at least 1".to_owned()));
+    }
     check_artifact(recipe)
 }
 

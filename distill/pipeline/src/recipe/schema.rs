@@ -245,7 +245,19 @@ pub(crate) struct QuantizeSection {
     pub(crate) percentile: f64,
     pub(crate) per_channel: bool,
     pub(crate) pair_safe: bool,
+    /// Bits of a weight.
+    pub(crate) weight_bits: u32,
     pub(crate) activation: ActivationName,
+    /// Even out channels between layers.
+    pub(crate) equalize: bool,
+    /// Round weights by what they do to a layer's output instead of each to its nearest.
+    pub(crate) adaround: bool,
+    /// Take the shift of the mean that rounded weights make out of the biases.
+    pub(crate) correct_bias: bool,
+    /// While no observer meets the budget: leave the most sensitive nodes in float.
+    pub(crate) mixed_precision: bool,
+    /// Models that mixed precision measures at most.
+    pub(crate) mixed_attempts: usize,
     /// Labels of nodes that stay in float.
     pub(crate) skip: Vec<String>,
 }
@@ -257,7 +269,13 @@ impl Default for QuantizeSection {
             percentile: 99.99,
             per_channel: true,
             pair_safe: false,
+            weight_bits: 8,
             activation: ActivationName::default(),
+            equalize: false,
+            adaround: false,
+            correct_bias: false,
+            mixed_precision: false,
+            mixed_attempts: 24,
             skip: Vec::new(),
         }
     }
@@ -271,6 +289,9 @@ pub(crate) enum ObserverName {
     Minmax,
     Percentile,
     Mse,
+    Entropy,
+    /// For each tensor the one of the others that changes the model's answers least.
+    Best,
 }
 
 /// Integer types of activations.

@@ -59,9 +59,15 @@ pub(crate) fn template(facts: &TemplateFacts<'_>) -> String {
          # copies = 8               # with a shift and kd: moved copies that teacher and student see\n\
          # loss = [{{ kind = \"ce\", weight = 1.0 }}, {{ kind = \"kd\", weight = 1.0, temperature = 4.0 }}]\n\n\
          [quantize]\n\
-         # observer = \"minmax\"      # or mse, or percentile with percentile = 99.99; the others are tried when the budget is missed\n\
+         # observer = \"minmax\"      # or mse, entropy, best, or percentile with percentile = 99.99; others are tried when the budget is missed\n\
          # per_channel = true\n\
          # pair_safe = false\n\
+         # weight_bits = 8\n\
+         # equalize = false         # even out channels between layers\n\
+         # adaround = false         # round weights by what they do to a layer's output\n\
+         # correct_bias = false     # take shifts of means out of the biases\n\
+         # mixed_precision = false  # leave the most sensitive nodes in float while the budget is missed\n\
+         # mixed_attempts = 24      # models that this measures at most\n\
          # activation = \"u8\"\n\
          # skip = []                # nodes that stay in float\n\n\
          [budget]\n\

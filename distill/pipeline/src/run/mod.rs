@@ -94,7 +94,7 @@ pub(crate) fn execute(loaded: &Loaded, settings: &Settings<'_>) -> Result<Outcom
         &data.calibration,
         &data.validation,
         context.engine.as_ref(),
-        (&recipe.quantize, &recipe.budget),
+        (&recipe.quantize, &recipe.budget, recipe.seed),
         context.console,
     )?;
     for attempt in &found.attempts {
