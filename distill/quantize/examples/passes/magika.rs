@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use distill_quantize::{
-    Bench, CalibrationOptions, ObserverKind, QuantizeOptions, Refined, mixed_precision, observe, rank,
-};
+use distill_quantize::{Bench, CalibrationOptions, ObserverKind, PassDetail, PassReport, Passes, refine};
 use runtime_graph::{Model, ReadLimits};
 use runtime_tensor::Tensor;
 
@@ -29,16 +27,9 @@ pub(crate) fn run(peer: &Peer, data: &str) -> Result<()> {
     let labelled = peer.samples("magika-labelled", data)?;
     let (files, labels) = (tensor(&labelled, "x")?, tensor(&labelled, "y")?);
 
-    let options =
-        CalibrationOptions { observer: ObserverKind::MinMax, quantize: QuantizeOptions::default(), threads: THREADS };
     let samples = || batches(&calibration, INPUT, BATCH);
     let answer = |model: &[u8], x: &Tensor| classes(peer, model, batches(x, INPUT, BATCH));
-    let seen = Refined::new(observe(&float, &mut samples(), peer, &options)?);
     let bench = Bench { engine: peer, samples: &samples, threads: THREADS };
-    let ranking = rank(&seen, &options.quantize, &bench)?;
-    for layer in &ranking.layers {
-        eprintln!("{:8.2} dB {:>8} bytes {} {}", layer.sqnr_db, layer.bytes_saved, layer.operator, layer.node);
-    }
     let expected = answer(&float.write(), &judged)?;
     let mut measure = |bytes: &[u8]| {
         let found = answer(bytes, &judged).map_err(|error| error.to_string())?;
@@ -52,21 +43,61 @@ pub(crate) fn run(peer: &Peer, data: &str) -> Result<()> {
         }
         Ok(broken)
     };
-    let found = mixed_precision(&seen, &options.quantize, &ranking, 24, &mut measure)?;
-    for attempt in &found.attempts {
-        eprintln!("{} in float, {} bytes: {:?}", attempt.left_in_float.len(), attempt.bytes, attempt.broken);
-    }
-    let best = &found.attempts[found.chosen];
-    eprintln!("left in float: {:#?}", best.left_in_float);
     let right = |model: &[u8]| -> Result<usize> {
         let found = answer(model, &files)?;
         Ok(found.iter().zip(labels.as_i64()?).filter(|(found, label)| **found as i64 == **label).count())
     };
-    let whole = &found.attempts[0];
-    let plain = seen.make(&options.quantize)?;
-    println!("| Magika v3_3 | bytes | right of {} |", labels.len());
-    println!("| float | {} | {} |", float.write().len(), right(&float.write())?);
-    println!("| everything on integers | {} | {} |", whole.bytes, right(&plain.model.write())?);
-    println!("| mixed, budget met: {} | {} | {} |", found.met(), best.bytes, right(&found.quantized.model.write())?);
+    println!("| Magika v3_3 | bytes | right of {} | budget on made files |", labels.len());
+    println!("| float | {} | {} | |", float.write().len(), right(&float.write())?);
+    let corrected = Passes { correct_bias: true, attempts_max: Some(24), ..Passes::default() };
+    let searched = Passes { attempts_max: Some(24), ..Passes::default() };
+    for (name, observer, passes) in [
+        ("minmax, mixed precision", ObserverKind::MinMax, &searched),
+        ("best ranges, biases corrected, mixed precision", ObserverKind::Best, &corrected),
+    ] {
+        let options = CalibrationOptions { observer, threads: THREADS, ..CalibrationOptions::default() };
+        let found = refine(&float, &options, passes, &bench, Some(&mut measure))?;
+        let bytes = found.quantized.model.write();
+        let broken = measure(&bytes)?;
+        println!(
+            "| {name} | {} | {} | {} |",
+            bytes.len(),
+            right(&bytes)?,
+            if broken.is_empty() { "met" } else { "not met" }
+        );
+        found.passes.iter().for_each(explain);
+    }
     Ok(())
+}
+
+/// What a pass did, for people.
+fn explain(report: &PassReport) {
+    eprintln!(
+        "{}: {:.2} to {:.2} dB, kept: {}",
+        report.name(),
+        report.sqnr_before_db,
+        report.sqnr_after_db,
+        report.kept
+    );
+    match &report.detail {
+        PassDetail::Ranges(choices) => {
+            for choice in choices {
+                let (kind, range, sqnr_db) = choice.tried[choice.chosen];
+                eprintln!("  {kind:?} {} to {}, {sqnr_db:.2} dB: {:?}", range.low, range.high, choice.tensors);
+            }
+        }
+        PassDetail::Mixed { ranking, attempts, chosen } => {
+            for layer in ranking {
+                eprintln!(
+                    "  {:.2} dB, {} bytes saved: {} {}",
+                    layer.sqnr_db, layer.bytes_saved, layer.operator, layer.node
+                );
+            }
+            for attempt in attempts {
+                eprintln!("  {} in float, {} bytes: {:?}", attempt.left_in_float.len(), attempt.bytes, attempt.broken);
+            }
+            eprintln!("  stays in float: {:?}", attempts.get(*chosen).map(|attempt| &attempt.left_in_float));
+        }
+        other => eprintln!("  {other:?}"),
+    }
 }
