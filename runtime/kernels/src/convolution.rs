@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::dense::with_shifts;
 use crate::depthwise::{DepthwiseRun, PackedDepthwise};
 use crate::error::expect_length;
-use crate::grouped::{self, Grouped, is_depthwise};
+use crate::grouped::{self, Grouped};
 use crate::{DepthwiseWeights, KernelError, Output, Requantization, Scratch, Table, Window};
 
 /// Shape of a convolution's weights.
@@ -17,6 +17,13 @@ pub struct ConvolutionShape {
     pub output_channels: usize,
     /// Groups; both channel counts are multiples of it.
     pub groups: usize,
+}
+
+impl ConvolutionShape {
+    /// Whether there are as many groups as channels: one filter each, and kernels of their own.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.input_channels == self.groups && self.output_channels == self.groups
+    }
 }
 
 /// The quantization of a convolution's output.
@@ -75,7 +82,7 @@ impl Convolution {
         let requantization =
             Requantization::new(*x_scale, weight_scales, *y_scale, *y_zero_point, bounds[0], bounds[1])?;
         requantization.expect_columns(shape.output_channels)?;
-        let work = if is_depthwise(&shape) {
+        let work = if shape.is_depthwise() {
             let found = weight_offset.unsigned_abs() as usize;
             expect_length("the offset of weights of one filter a channel", found, 0)?;
             let (taps, width) = (window.taps(), window.kernel[1]);
@@ -127,16 +134,11 @@ impl Convolution {
     }
 
     /// Convolves the lines that `output` has, `first` being the number of its first one, counted through all images.
-    pub fn run_lines(&self, input: &[u8], mut first: usize, scratch: &mut Scratch, mut output: &mut [u8]) {
-        let (lines, line_bytes) = (self.window.output[0], self.line_bytes());
-        while lines * line_bytes > 0 && output.len() >= line_bytes {
-            let (image, line) = (first / lines, first % lines);
-            let count = (output.len() / line_bytes).min(lines - line);
-            let (here, rest) = output.split_at_mut(count * line_bytes);
-            let input = &input[image * self.input_bytes()..(image + 1) * self.input_bytes()];
-            self.run_in_image(input, line..line + count, scratch, here);
-            (first, output) = (first + count, rest);
-        }
+    pub fn run_lines(&self, input: &[u8], first: usize, scratch: &mut Scratch, output: &mut [u8]) {
+        let bytes = self.input_bytes();
+        self.window.for_each_image(first, self.line_bytes(), output, |image, lines, here| {
+            self.run_in_image(&input[image * bytes..(image + 1) * bytes], lines, scratch, here);
+        });
     }
 
     /// Lines `lines` of one image, which are all that `output` has.
@@ -226,7 +228,7 @@ mod tests {
                 dilation: [dilation, dilation], pad: [pad, pad], output: [size(height), size(width)],
             };
             let shape = ConvolutionShape { input_channels: groups * inputs, output_channels: groups * outputs, groups };
-            let weight_offset = if is_depthwise(&shape) { 0 } else { weight_offset };
+            let weight_offset = if shape.is_depthwise() { 0 } else { weight_offset };
             let case = Case {
                 weights: (0..shape.output_channels * inputs * kernel * kernel).map(|_| next() as i8).collect(),
                 bias: (0..shape.output_channels).map(|_| i32::from(next()) * 20 - 2_000).collect(),

@@ -222,12 +222,10 @@ pub(crate) fn with_shifts(
     scratch: &mut Scratch,
     run: impl FnOnce(&[i32], &mut Scratch),
 ) {
-    let mut row_sums = std::mem::take(&mut scratch.row_sums);
-    let shifts = room(&mut row_sums, rows.lines * rows.count);
-    (table.elementwise.sum_rows)(rows, length, shifts);
-    shifts.iter_mut().for_each(|sum| *sum = sum.wrapping_mul(offset));
-    run(shifts, scratch);
-    scratch.row_sums = row_sums;
+    rows.with_sums(table, length, scratch, |shifts, scratch| {
+        shifts.iter_mut().for_each(|sum| *sum = sum.wrapping_mul(offset));
+        run(shifts, scratch);
+    });
 }
 
 /// Multiplies `rows` rows that lie without gaps, a block of them at a time.

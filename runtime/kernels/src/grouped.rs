@@ -30,11 +30,6 @@ pub(crate) struct Block<'a> {
     pub(crate) at: usize,
 }
 
-/// Whether `shape` has as many groups as channels: one filter each, and kernels of their own.
-pub(crate) fn is_depthwise(shape: &ConvolutionShape) -> bool {
-    shape.groups > 1 && shape.input_channels == shape.groups && shape.output_channels == shape.groups
-}
-
 /// Checks that weights, bias and channels fit each other.
 pub(crate) fn check(
     window: &Window,

@@ -1,5 +1,8 @@
 //! Where the rows that a dense kernel multiplies lie in memory.
 
+use crate::scratch::room;
+use crate::{Scratch, Table};
+
 /// A block of rows on lines: row r of line l begins at `l * line_step + r * step`, and its depth is pieces of equal
 /// length, each at its offset from there.
 ///
@@ -19,6 +22,22 @@ pub(crate) struct Rows<'a, T = u8> {
 }
 
 impl Rows<'_> {
+    /// Calls `run` with the sum of each row's bytes, `length` of every piece.
+    pub(crate) fn with_sums(
+        &self,
+        table: &Table,
+        length: usize,
+        scratch: &mut Scratch,
+        run: impl FnOnce(&mut [i32], &mut Scratch),
+    ) {
+        // Taken out for the time of the run: the kernels have the rest of the scratch.
+        let mut row_sums = std::mem::take(&mut scratch.row_sums);
+        let sums = room(&mut row_sums, self.lines * self.count);
+        (table.elementwise.sum_rows)(self, length, sums);
+        run(sums, scratch);
+        scratch.row_sums = row_sums;
+    }
+
     /// The sum of each row's bytes, `length` of every piece, which `sum` sums.
     #[inline(always)]
     pub(crate) fn sums(&self, length: usize, sums: &mut [i32], sum: impl Fn(&[u8]) -> u32) {

@@ -1,5 +1,7 @@
 //! Where a sliding window lies on an image.
 
+use std::ops::Range;
+
 use crate::KernelError;
 
 /// A window that slides over an image of height and width, channels last.
@@ -20,6 +22,26 @@ pub struct Window {
 }
 
 impl Window {
+    /// Calls `visit` for every image that the lines in `output` belong to, with its number, those of its lines, and
+    /// their place. The first line of `output` is line `first`, counted through all images; a line has `length`
+    /// elements.
+    pub(crate) fn for_each_image<T>(
+        &self,
+        mut first: usize,
+        length: usize,
+        mut output: &mut [T],
+        mut visit: impl FnMut(usize, Range<usize>, &mut [T]),
+    ) {
+        let lines = self.output[0];
+        while lines * length > 0 && output.len() >= length {
+            let (image, line) = (first / lines, first % lines);
+            let count = (output.len() / length).min(lines - line);
+            let (here, rest) = output.split_at_mut(count * length);
+            visit(image, line..line + count, here);
+            (first, output) = (first + count, rest);
+        }
+    }
+
     /// Checks that strides, dilations and sizes are not zero and that sizes can be multiplied.
     ///
     /// The output's size is the caller's: ONNX has several rules for it. A window may hang over any edge.

@@ -129,25 +129,11 @@ impl Reader<'_> {
         let weights = Weights::of(&constant, self.file, channels)?;
         let (input, kind) = if is_conv {
             let input = self.channels_last(input)?;
-            let own = self.builder.value(input).shape.clone();
-            if weight_shape.len() != own.len() || shape.get(1) != Some(&weights.rows) {
-                return Err(format!("weights of shape {weight_shape:?} for {own:?} and {shape:?}"));
-            }
-            let groups = usize::try_from(node.int("group", 1)).map_err(|_| "group is negative")?;
-            let window = Self::window(node, &own, &weight_shape[2..], &shape)?;
-            let channels = ConvolutionShape { input_channels: own[1], output_channels: weights.rows, groups };
+            let (window, channels) = self.convolved(node, input, &weight_shape, &shape)?;
             (input, Kind::Windows(window, channels))
         } else {
             let input = self.builder.in_order(input, &plain(self.builder.value(input).shape.len()))?;
-            let own = &self.builder.value(input).shape;
-            let rows: usize = match own.split_last() {
-                Some((&last, rows)) if last == weights.depth && !rows.is_empty() => rows.iter().product(),
-                _ => return Err(format!("weights of depth {} for an input of shape {own:?}", weights.depth)),
-            };
-            if shape.iter().product::<usize>() != rows * weights.rows {
-                return Err(format!("{rows} rows of {} outputs for a result of shape {shape:?}", weights.rows));
-            }
-            (input, Kind::Rows(rows))
+            (input, Kind::Rows(self.rows_of(input, (weights.depth, weights.rows), &shape)?))
         };
         Ok(Dynamic::Sums(Rc::new(Sums { input, range, weights, kind, shape })))
     }

@@ -1,7 +1,7 @@
 //! Convolutions and matrix products.
 
 use runtime_graph::Node;
-use runtime_kernels::{Affine, ConvolutionShape};
+use runtime_kernels::{Affine, ConvolutionShape, Window};
 
 use super::meaning::{Meaning, Pending, Work};
 use super::reader::{Reader, Reason};
@@ -28,22 +28,52 @@ impl Reader<'_> {
         weights: Weights,
         bias: Bias,
     ) -> Result<Pending, Reason> {
-        let shape = self.builder.value(input).shape.clone();
         let output_shape = self.output_shape(node)?;
-        if weight_shape.len() != shape.len() {
-            return Err(format!("weights of shape {weight_shape:?} for an input of shape {shape:?}"));
-        }
-        let groups = usize::try_from(node.int("group", 1)).map_err(|_| "group is negative")?;
-        let window = Self::window(node, &shape, &weight_shape[2..], &output_shape)?;
-        let channels = ConvolutionShape { input_channels: shape[1], output_channels: weights.rows, groups };
-        if output_shape.get(1) != Some(&weights.rows) {
-            return Err(format!("{} filters for an output of shape {output_shape:?}", weights.rows));
-        }
-        if weights.offset()? != 0 && groups == weights.rows && groups == shape[1] && groups > 1 {
+        let (window, channels) = self.convolved(node, input, weight_shape, &output_shape)?;
+        if weights.offset()? != 0 && channels.is_depthwise() {
             return Err("filters of one channel whose weights less their zero point do not fit 8 bits".into());
         }
         let work = Work::Convolution { input, x, weights, bias, window, channels };
         Ok(Pending::new(work, output_shape))
+    }
+
+    /// The window and the channels of a convolution of `input` by filters of `weight_shape`.
+    pub(crate) fn convolved(
+        &self,
+        node: &Node,
+        input: ValueId,
+        weight_shape: &[usize],
+        output_shape: &[usize],
+    ) -> Result<(Window, ConvolutionShape), Reason> {
+        let shape = &self.builder.value(input).shape;
+        if weight_shape.len() != shape.len() {
+            return Err(format!("weights of shape {weight_shape:?} for an input of shape {shape:?}"));
+        }
+        let groups = usize::try_from(node.int("group", 1)).map_err(|_| "group is negative")?;
+        let window = Self::window(node, shape, &weight_shape[2..], output_shape)?;
+        let filters = weight_shape[0];
+        if output_shape.get(1) != Some(&filters) {
+            return Err(format!("{filters} filters for an output of shape {output_shape:?}"));
+        }
+        Ok((window, ConvolutionShape { input_channels: shape[1], output_channels: filters, groups }))
+    }
+
+    /// Rows of `input`, which are multiplied by weights of `depth` for each of `columns` outputs.
+    pub(crate) fn rows_of(
+        &self,
+        input: ValueId,
+        (depth, columns): (usize, usize),
+        output_shape: &[usize],
+    ) -> Result<usize, Reason> {
+        let shape = &self.builder.value(input).shape;
+        let rows: usize = match shape.split_last() {
+            Some((&last, rows)) if last == depth && !rows.is_empty() => rows.iter().product(),
+            _ => return Err(format!("weights of depth {depth} for an input of shape {shape:?}")),
+        };
+        if output_shape.iter().product::<usize>() != rows * columns {
+            return Err(format!("{rows} rows of {columns} outputs for a result of shape {output_shape:?}"));
+        }
+        Ok(rows)
     }
 
     pub(crate) fn gemm(&mut self, node: &Node) -> Result<Meaning, Reason> {
@@ -85,15 +115,8 @@ impl Reader<'_> {
         weights: Weights,
         bias: Bias,
     ) -> Result<Pending, Reason> {
-        let shape = &self.builder.value(input).shape;
         let output_shape = self.output_shape(node)?;
-        let rows = match shape.split_last() {
-            Some((&depth, rows)) if depth == weights.depth && !rows.is_empty() => rows.iter().product(),
-            _ => return Err(format!("weights of depth {} for an input of shape {shape:?}", weights.depth)),
-        };
-        if output_shape.iter().product::<usize>() != rows * weights.rows {
-            return Err(format!("{rows} rows of {} outputs for a result of shape {output_shape:?}", weights.rows));
-        }
+        let rows = self.rows_of(input, (weights.depth, weights.rows), &output_shape)?;
         Ok(Pending::new(Work::Dense { input, x, weights, bias, rows }, output_shape))
     }
 }

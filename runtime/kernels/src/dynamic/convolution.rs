@@ -18,7 +18,7 @@ pub struct DynamicConvolution {
 impl DynamicConvolution {
     /// Whether channels meet in it. Where they do not, sums are short, and floats that are integers hold them exactly.
     pub fn takes(shape: &ConvolutionShape) -> bool {
-        !grouped::is_depthwise(shape)
+        !shape.is_depthwise()
     }
 
     /// `weights` are in ONNX's order: output channel, input channel of the group, kernel row, kernel column. Columns
@@ -59,18 +59,14 @@ impl DynamicConvolution {
 
     /// Convolves the lines that `output` has, `first` being the number of its first one, counted through all images
     /// of `input`, which `x` quantized.
-    pub fn run_lines(&self, input: &[u8], x: &Affine, mut first: usize, scratch: &mut Scratch, mut output: &mut [f32]) {
-        let (lines, line_length) = (self.window.output[0], self.line_length());
+    pub fn run_lines(&self, input: &[u8], x: &Affine, first: usize, scratch: &mut Scratch, output: &mut [f32]) {
         let image_bytes = self.window.input_pixels() * self.shape.input_channels;
         let stride = self.shape.output_channels;
         self.scaling.at(x, scratch, |scaled, scratch| {
-            while lines * line_length > 0 && output.len() >= line_length {
-                let (image, line) = (first / lines, first % lines);
-                let count = (output.len() / line_length).min(lines - line);
-                let (here, rest) = std::mem::take(&mut output).split_at_mut(count * line_length);
+            self.window.for_each_image(first, self.line_length(), output, |image, lines, here| {
                 let input = &input[image * image_bytes..(image + 1) * image_bytes];
                 let zero_point = x.zero_point.clamp(0, 255) as u8;
-                self.grouped.run(&self.window, input, zero_point, line..line + count, scratch, |block, scratch| {
+                self.grouped.run(&self.window, input, zero_point, lines, scratch, |block, scratch| {
                     let data = &mut here[block.at + block.channel..];
                     let (table, packed, rows) = (self.table, block.packed, &block.rows);
                     let scaled = scaled.part(block.channel, packed.columns);
@@ -79,8 +75,7 @@ impl DynamicConvolution {
                         (table.dense.run)(packed, rows, scratch, to);
                     });
                 });
-                (first, output) = (first + count, rest);
-            }
+            });
         });
     }
 }

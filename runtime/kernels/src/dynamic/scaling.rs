@@ -174,11 +174,7 @@ impl Scaled<'_> {
         if self.offsets.is_empty() {
             return run(*self, scratch);
         }
-        let mut row_sums = std::mem::take(&mut scratch.row_sums);
-        let sums = room(&mut row_sums, rows.lines * rows.count);
-        (table.elementwise.sum_rows)(rows, length, sums);
-        run(Scaled { row_sums: sums, ..*self }, scratch);
-        scratch.row_sums = row_sums;
+        rows.with_sums(table, length, scratch, |sums, scratch| run(Scaled { row_sums: sums, ..*self }, scratch));
     }
 
     /// Rows of sums and of the output, each with its distance from row to row, the first being row `first`.

@@ -79,7 +79,7 @@ impl FloatConvolution {
         if !bias.is_empty() {
             expect_length("the length of the bias", bias.len(), shape.output_channels)?;
         }
-        let work = if inputs == 1 && outputs == 1 && groups > 1 {
+        let work = if shape.is_depthwise() {
             Work::Depthwise(PackedFloatDepthwise::new(table, weights, taps, bias))
         } else {
             let piece = if Reading::taps_together(&window, groups) { window.kernel[1] * inputs } else { inputs };

@@ -20,14 +20,8 @@ impl Reader<'_> {
         let bias = self.float_constant(node, 2)?;
         let input = self.float_input(node, 0)?;
         let input = self.channels_last(input)?;
-        let shape = self.builder.value(input).shape.clone();
         let output_shape = self.output_shape(node)?;
-        if weights.shape().len() != shape.len() || weights.shape().first() != output_shape.get(1) {
-            return Err(format!("weights of shape {:?} for {shape:?} and {output_shape:?}", weights.shape()));
-        }
-        let groups = usize::try_from(node.int("group", 1)).map_err(|_| "group is negative")?;
-        let window = Self::window(node, &shape, &weights.shape()[2..], &output_shape)?;
-        let channels = ConvolutionShape { input_channels: shape[1], output_channels: output_shape[1], groups };
+        let (window, channels) = self.convolved(node, input, weights.shape(), &output_shape)?;
         let bias = bias.as_ref().map_or(Ok(&[][..]), floats)?;
         let weights = le_floats(&weights, self.file);
         let value = self.float_convolution(input, window, channels, weights, bias, &output_shape)?;
@@ -99,14 +93,7 @@ impl Reader<'_> {
         let shape = self.output_shape(node)?;
         let order = plain(self.builder.value(input).shape.len());
         let input = self.builder.in_order(input, &order)?;
-        let own = &self.builder.value(input).shape;
-        let rows: usize = match own.split_last() {
-            Some((&last, rows)) if last == depth && !rows.is_empty() => rows.iter().product(),
-            _ => return Err(format!("weights of depth {depth} for an input of shape {own:?}")),
-        };
-        if shape.iter().product::<usize>() != rows * columns {
-            return Err(format!("{rows} rows of {columns} outputs for a result of shape {shape:?}"));
-        }
+        let rows = self.rows_of(input, (depth, columns), &shape)?;
         let linear = FloatLinear::new(self.table, weights, lie, depth, columns, bias).map_err(refused)?;
         let (linear, input) = (Box::new(linear), self.builder.buffer(input));
         let step = |output| FloatStep::Dense { linear, rows, input, added: None, output };
